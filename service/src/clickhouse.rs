@@ -1,0 +1,29 @@
+//! ClickHouse: the client, and the schema's migrations.
+
+mod migrations;
+
+use anyhow::Context;
+use clickhouse::Client;
+
+use crate::config::ClickHouseConfig;
+
+/// A client of the configured database. It keeps no connection while idle.
+#[must_use]
+pub fn client(config: &ClickHouseConfig) -> Client {
+    server(config).with_database(&config.database)
+}
+
+fn server(config: &ClickHouseConfig) -> Client {
+    Client::default().with_url(&config.url).with_user(&config.user).with_password(config.password.expose())
+}
+
+/// Creates the database and brings its schema up to date.
+///
+/// # Errors
+/// When the server is away, or a statement of a migration fails, by name; or when a migration that
+/// has been applied was changed afterwards.
+pub async fn migrate(config: &ClickHouseConfig) -> anyhow::Result<()> {
+    let create = format!("CREATE DATABASE IF NOT EXISTS {}", config.database);
+    server(config).query(&create).execute().await.context("cannot create the ClickHouse database")?;
+    migrations::run(&client(config)).await
+}

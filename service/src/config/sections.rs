@@ -1,0 +1,251 @@
+//! The sections that more than one role reads.
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+use super::{Problems, Secret, Section, Span};
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// A level or a filter in `tracing`'s syntax, such as `info,router=debug`.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".into() }
+    }
+}
+
+impl Section for LogConfig {
+    const NAME: &'static str = "log";
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        if let Err(e) = tracing_subscriber::EnvFilter::builder().parse(&self.level) {
+            problems.add("level", e.to_string());
+        }
+    }
+}
+
+/// `[http]`: limits of every listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// From accepting a connection, or its last answer, to the end of a request's head.
+    pub header_timeout: Span,
+    /// From a request's head to its answer's.
+    pub request_timeout: Span,
+    /// Largest request body.
+    pub max_body: ByteSize,
+    /// Connections at a time; further ones wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// How long a stop waits for running requests.
+    pub drain_timeout: Span,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            header_timeout: Span::from_secs(10),
+            request_timeout: Span::from_secs(30),
+            max_body: ByteSize::mib(1),
+            max_connections: 10_000,
+            drain_timeout: Span::from_secs(10),
+        }
+    }
+}
+
+impl Section for HttpConfig {
+    const NAME: &'static str = "http";
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        if self.max_connections == 0 {
+            problems.add("max_connections", "must be above 0");
+        }
+    }
+}
+
+/// `[kafka]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// `host:port`, comma-separated.
+    pub brokers: String,
+    /// Before every topic and consumer group, for clusters that are shared.
+    pub topic_prefix: String,
+    /// Partitions of a topic that we create.
+    pub partitions: i32,
+    /// Replicas of a topic that we create; 3 in production.
+    pub replication: i32,
+}
+
+impl Default for KafkaConfig {
+    fn default() -> Self {
+        Self { brokers: "127.0.0.1:9092".into(), topic_prefix: "tonearm".into(), partitions: 6, replication: 1 }
+    }
+}
+
+impl Section for KafkaConfig {
+    const NAME: &'static str = "kafka";
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        problems.require("brokers", &self.brokers);
+        let name = &self.topic_prefix;
+        let legal = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        if name.is_empty() || name.len() > 100 || !legal {
+            problems.add("topic_prefix", "must be 1 to 100 of a-z, A-Z, 0-9, dot, underscore, hyphen");
+        }
+        if self.partitions < 1 || self.replication < 1 {
+            problems.add("partitions", "partitions and replication must be above 0");
+        }
+    }
+}
+
+/// `[clickhouse]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClickHouseConfig {
+    /// The HTTP interface.
+    pub url: String,
+    pub database: String,
+    pub user: String,
+    pub password: Secret,
+}
+
+impl Default for ClickHouseConfig {
+    fn default() -> Self {
+        Self {
+            url: "http://127.0.0.1:8123".into(),
+            database: "tonearm".into(),
+            user: "default".into(),
+            password: Secret::default(),
+        }
+    }
+}
+
+impl Section for ClickHouseConfig {
+    const NAME: &'static str = "clickhouse";
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        if url::Url::parse(&self.url).is_err() {
+            problems.add("url", "must be an http or https URL");
+        }
+        // The name is put into DDL, where no placeholder can stand.
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        if self.database.is_empty() || !self.database.bytes().all(legal) {
+            problems.add("database", "must be of a-z, A-Z, 0-9 and underscore");
+        }
+    }
+}
+
+/// `[postgres]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// `postgres://user:password@host:port/database`
+    pub url: Secret,
+    pub max_connections: u32,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        Self { url: Secret::new("postgres://tonearm@127.0.0.1:5432/tonearm"), max_connections: 8 }
+    }
+}
+
+impl Section for PostgresConfig {
+    const NAME: &'static str = "postgres";
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        if self.url.expose().parse::<sqlx::postgres::PgConnectOptions>().is_err() {
+            problems.add("url", "must be postgres://user:password@host:port/database");
+        }
+        if self.max_connections == 0 {
+            problems.add("max_connections", "must be above 0");
+        }
+    }
+}
+
+/// `[s3]`: the origin.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3Config {
+    pub endpoint: String,
+    pub region: String,
+    pub bucket: String,
+    pub access_key: String,
+    pub secret_key: Secret,
+}
+
+impl Default for S3Config {
+    fn default() -> Self {
+        Self {
+            endpoint: "http://127.0.0.1:9000".into(),
+            region: "us-east-1".into(),
+            bucket: "tonearm".into(),
+            access_key: String::new(),
+            secret_key: Secret::default(),
+        }
+    }
+}
+
+impl Section for S3Config {
+    const NAME: &'static str = "s3";
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        if url::Url::parse(&self.endpoint).is_err() {
+            problems.add("endpoint", "must be an http or https URL");
+        }
+        problems.require("bucket", &self.bucket);
+        problems.require("access_key", &self.access_key);
+        problems.require("secret_key", self.secret_key.expose());
+    }
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthConfig {
+    /// What operators, edges and the catalog show each other.
+    pub admin_token: Secret,
+    /// What players show ingest; they may write events and nothing else.
+    pub write_keys: Vec<WriteKey>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WriteKey {
+    pub key: Secret,
+    /// The name that goes into every event.
+    pub app: String,
+}
+
+impl Section for AuthConfig {
+    const NAME: &'static str = "auth";
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        problems.require("admin_token", self.admin_token.expose());
+        if (1..16).contains(&self.admin_token.expose().len()) {
+            problems.add("admin_token", "must have at least 16 characters");
+        }
+        for (i, key) in self.write_keys.iter().enumerate() {
+            if key.key.expose().len() < 16 {
+                problems.add(&format!("write_keys[{i}].key"), "must have at least 16 characters");
+            }
+            if key.app.is_empty() || key.app.len() > 64 {
+                problems.add(&format!("write_keys[{i}].app"), "must be 1 to 64 bytes");
+            }
+        }
+    }
+}

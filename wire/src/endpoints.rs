@@ -1,0 +1,42 @@
+//! Where a local stack listens: `.tonearm/endpoints.json`, written by `make up`, read by whoever tries it out.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{EdgeId, PopId};
+
+/// URLs are without a trailing slash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    pub router: String,
+    pub ingest: String,
+    pub catalog: String,
+    pub edges: Vec<EdgeEndpoint>,
+    /// `host:port`, comma-separated.
+    pub kafka: String,
+    pub clickhouse_http: String,
+    /// `host:port`.
+    pub clickhouse_native: String,
+    pub clickhouse_database: String,
+    /// A `postgres://` URL with its password.
+    pub postgres: String,
+    pub s3: S3Endpoint,
+    pub admin_token: String,
+    pub write_key: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeEndpoint {
+    pub id: EdgeId,
+    pub pop: PopId,
+    /// As listeners see it: at its distance.
+    pub url: String,
+    pub admin: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct S3Endpoint {
+    pub endpoint: String,
+    pub bucket: String,
+    pub access_key: String,
+    pub secret_key: String,
+}

@@ -1,0 +1,186 @@
+//! Play events: what a player says it played, and what ingest adds before Kafka has it.
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::{DecisionId, EdgeId, EventId, FieldError, PlayId, PopId, SessionId, Timestamp, TrackId};
+
+/// The longest media time an event may carry: 30 days, in milliseconds. Live radio stays below it;
+/// a clock read as a position does not.
+pub const MAX_MEDIA_MS: u64 = 30 * 24 * 3600 * 1000;
+/// The highest bitrate an event may carry, in kbit/s: lossless multichannel audio stays below it.
+pub const MAX_BITRATE_KBPS: u32 = 100_000;
+/// The longest free text field, in bytes.
+pub const MAX_TEXT: usize = 256;
+
+/// What happened in the player.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventType {
+    PlayStart,
+    Progress,
+    Pause,
+    Resume,
+    Seek,
+    Complete,
+    Skip,
+    Error,
+    Stall,
+    QualityChange,
+}
+
+impl EventType {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PlayStart => "play_start",
+            Self::Progress => "progress",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Seek => "seek",
+            Self::Complete => "complete",
+            Self::Skip => "skip",
+            Self::Error => "error",
+            Self::Stall => "stall",
+            Self::QualityChange => "quality_change",
+        }
+    }
+}
+
+/// One event as a player posts it to `POST /v1/events`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub event_id: EventId,
+    #[serde(rename = "type")]
+    pub event_type: EventType,
+    pub session_id: SessionId,
+    pub track_id: TrackId,
+    /// The player's clock when it happened; believed only after correction by `sent_at`.
+    pub client_ts: Timestamp,
+    /// The player's clock when it sent the batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub play_id: Option<PlayId>,
+    /// Counts the events of one play from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub user_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub anon_id: Option<String>,
+    /// Where in the track, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "media_ms")]
+    pub position_ms: Option<u64>,
+    /// How long the track is, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "media_ms")]
+    pub duration_ms: Option<u64>,
+    /// Cumulative audible time of this play, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "media_ms")]
+    pub played_ms: Option<u64>,
+    /// How long playback stood still, in milliseconds; with `stall`.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "media_ms")]
+    pub stall_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bitrate")]
+    pub bitrate_kbps: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub codec: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub device: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub os: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub app_version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pop: Option<PopId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edge_id: Option<EdgeId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_id: Option<DecisionId>,
+    /// What the edge said in `Cache-Status`, as the player saw it.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub cache_status: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    pub error_code: Option<String>,
+}
+
+impl Event {
+    /// Parses one element of a request body.
+    ///
+    /// # Errors
+    /// [`FieldError`] naming the first field that is missing, of another type, or out of its bounds.
+    pub fn parse(json: &[u8]) -> Result<Self, FieldError> {
+        crate::field::parse(json)
+    }
+}
+
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D, max: u64) -> Result<Option<u64>, D::Error> {
+    let value = Option::<u64>::deserialize(deserializer)?;
+    match value {
+        Some(n) if n > max => Err(de::Error::custom(format_args!("must be at most {max}, not {n}"))),
+        _ => Ok(value),
+    }
+}
+
+fn media_ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    bounded(deserializer, MAX_MEDIA_MS)
+}
+
+fn bitrate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let value = bounded(deserializer, u64::from(MAX_BITRATE_KBPS))?;
+    Ok(value.map(|n| u32::try_from(n).expect("bounded by MAX_BITRATE_KBPS")))
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let value = Option::<String>::deserialize(deserializer)?;
+    match &value {
+        Some(text) if text.len() > MAX_TEXT => {
+            Err(de::Error::custom(format_args!("must be at most {MAX_TEXT} bytes, not {}", text.len())))
+        }
+        Some(text) if text.contains('\0') => Err(de::Error::custom("must not contain NUL")),
+        _ => Ok(value),
+    }
+}
+
+/// An event as Kafka's `tonearm.listens.v1` carries it: the player's words untouched in `event`,
+/// and around them what only the server knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AcceptedEvent {
+    pub event: Event,
+    /// The app whose write key posted it.
+    pub app: String,
+    /// The ingest process that accepted it, and its count from 1 since it started: a hole shows
+    /// without trusting any counter.
+    pub ingest_id: String,
+    pub ingest_seq: u64,
+    pub received_at: Timestamp,
+    /// `client_ts` corrected by how far the player's clock was off when it sent.
+    pub event_ts: Timestamp,
+    /// Server clock less player clock when it sent, in milliseconds; network time included.
+    pub skew_ms: i64,
+}
+
+/// The answer to a batch: 202 when `errors` is empty, 207 when some were accepted, 400 when none was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchAnswer {
+    pub accepted: usize,
+    pub errors: Vec<ElementError>,
+}
+
+/// Why one element of a batch was refused; its neighbours are not touched by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElementError {
+    /// Position in the batch, from 0.
+    pub index: usize,
+    /// As sent, where the element had one that could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    pub status: u16,
+    /// The stable problem type, as in `application/problem+json`.
+    #[serde(rename = "type")]
+    pub problem_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    pub detail: String,
+    /// Whether the same element may be accepted when sent again.
+    pub retryable: bool,
+}

@@ -1,0 +1,81 @@
+//! Parsing JSON so that a refusal names the field.
+
+use serde::de::DeserializeOwned;
+
+/// What was wrong with which field of a JSON value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {detail}")]
+pub struct FieldError {
+    /// A path such as `track_id` or `candidates[2].rtt_ms`; `.` for the value as a whole.
+    pub field: String,
+    /// What is wrong, in words a client's author can act on.
+    pub detail: String,
+}
+
+impl FieldError {
+    #[must_use]
+    pub fn new(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: field.into(), detail: detail.into() }
+    }
+}
+
+/// Parses one JSON object.
+///
+/// # Errors
+/// [`FieldError`] naming the first field that is missing, of another type, or out of its bounds.
+pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, FieldError> {
+    // serde would take an array for a struct's fields in their order.
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(FieldError::new(".", "must be a JSON object"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|e| {
+        let path = e.path().to_string();
+        locate(path, &e.into_inner())
+    })?;
+    deserializer.end().map_err(|e| locate(".".into(), &e))?;
+    Ok(value)
+}
+
+/// serde reports a missing field at its parent's path; the name stands only in the message.
+fn locate(path: String, error: &serde_json::Error) -> FieldError {
+    let detail = error.to_string();
+    let missing = detail.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match missing {
+        Some(name) if path == "." => FieldError::new(name, "is required"),
+        Some(name) => FieldError::new(format!("{path}.{name}"), "is required"),
+        None => FieldError::new(path, strip_position(&detail)),
+    }
+}
+
+/// The position is one inside the element, which the client never saw as a line of its own.
+fn strip_position(detail: &str) -> &str {
+    detail.rfind(" at line ").map_or(detail, |at| &detail[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Outer {
+        #[allow(dead_code, reason = "only its parsing matters here")]
+        inner: Inner,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    struct Inner {
+        #[allow(dead_code, reason = "only its parsing matters here")]
+        n: u8,
+    }
+
+    #[test]
+    fn names_the_field() {
+        let field = |json: &str| parse::<Outer>(json.as_bytes()).unwrap_err().field;
+        assert_eq!(field("{}"), "inner");
+        assert_eq!(field(r#"{"inner":{}}"#), "inner.n");
+        assert_eq!(field(r#"{"inner":{"n":256}}"#), "inner.n");
+        assert_eq!(field("[{\"n\":1}]"), ".");
+        assert_eq!(field(r#"{"inner":{"n":1}} x"#), ".");
+    }
+}
