@@ -26,6 +26,7 @@ pub mod s3;
 pub mod s3client;
 pub mod secret;
 pub mod servers;
+pub mod session;
 pub mod supervisor;
 pub mod testing;
 pub mod unit;

@@ -1,0 +1,82 @@
+//! Where things lie: the workspace, its `.tonearm` folder, the cache, and the programs beside us.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The workspace that this crate was built in.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest).to_path_buf()
+}
+
+/// What `make up` owns, and git ignores.
+#[must_use]
+pub fn dot_tonearm() -> PathBuf {
+    workspace().join(".tonearm")
+}
+
+/// What is fetched once: `TONEARM_CACHE`, or a folder that `make reset` leaves.
+#[must_use]
+pub fn cache() -> PathBuf {
+    std::env::var_os("TONEARM_CACHE").map_or_else(|| dot_tonearm().join("cache"), PathBuf::from)
+}
+
+/// A binary of this workspace, in the folder of the running one or, for a test, in the folder above.
+#[must_use]
+pub fn binary(name: &str) -> Option<PathBuf> {
+    let here = std::env::current_exe().ok()?;
+    let folder = here.parent()?;
+    let beside = [Some(folder), folder.parent()];
+    beside.into_iter().flatten().map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// A program of the `PATH`.
+#[must_use]
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// Holds a folder for as long as it lives; the kernel lets go when its process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// The lock, or none when another process holds it.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened.
+    pub fn try_take(file: &Path) -> Result<Option<Self>> {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        }
+        let handle = File::options().read(true).write(true).create(true).truncate(false).open(file);
+        let handle = handle.with_context(|| format!("open {}", file.display()))?;
+        match handle.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: handle })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", file.display())),
+        }
+    }
+}
+
+/// Refuses to begin what the disk cannot hold.
+///
+/// # Errors
+/// When fewer than `needed_gib` are free.
+pub fn check_space(folder: &Path, needed_gib: u64) -> Result<()> {
+    let stat = rustix::fs::statvfs(folder).with_context(|| format!("ask how much space {} has", folder.display()))?;
+    let free_mib = stat.f_bavail * stat.f_frsize / (1 << 20);
+    if free_mib < needed_gib * 1024 {
+        bail!(
+            "{} has {free_mib} MiB free and {needed_gib} GiB are needed: free some, or set TONEARM_CACHE to another disk",
+            folder.display()
+        );
+    }
+    Ok(())
+}
