@@ -1,1 +1,34 @@
-fn main() {}
+//! `tonearm`: every role and every tool of Tonearm in one binary.
+
+mod cli;
+mod listen;
+mod migrate;
+mod role;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tonearm: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Router(args) => role::run(&args, router::Config::read, router::start),
+        Command::Ingest(args) => role::run(&args, ingest::Config::read, ingest::start),
+        Command::Sink(args) => role::run(&args, ingest::sink::Config::read, ingest::sink::start),
+        Command::Edge(args) => role::run(&args, cdn_edge::Config::read, cdn_edge::start),
+        Command::Catalog(args) => role::run(&args, catalog::Config::read, catalog::start),
+        Command::Migrate(args) => migrate::run(&args),
+        Command::Listen(options) => listen::run(options),
+    }
+}

@@ -1,0 +1,46 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::listen;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "tonearm",
+    version,
+    about = "Routes listeners, serves audio from your own edges, counts what was heard"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Decide from which POP each listener streams
+    Router(RoleArgs),
+    /// Take play events and deliveries, and answer once Kafka has them
+    Ingest(RoleArgs),
+    /// Move events, deliveries and decisions from Kafka into ClickHouse, each once
+    Sink(RoleArgs),
+    /// Serve audio from memory, disk or the origin
+    Edge(RoleArgs),
+    /// Keep the tracks, and warm the edges before a release is live
+    Catalog(RoleArgs),
+    /// Create or update topics, tables and views
+    Migrate(RoleArgs),
+    /// Listen to a track as a player does
+    Listen(listen::Options),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoleArgs {
+    /// TOML file; TONEARM_<SECTION>_<KEY> in the environment stands over it
+    #[arg(long, env = "TONEARM_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the configuration in force, secrets hidden, and exit
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
