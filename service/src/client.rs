@@ -14,24 +14,29 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 /// hyper's pooled client, for bodies that stream.
 pub type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// A pool of connections: plain or TLS by the URL, at most `idle` idle ones a host.
+/// Opens connections, plain or TLS by the URL, for HTTP/1.
 #[must_use]
-pub fn pool(connect_timeout: Duration, idle: usize) -> Pool {
+pub fn connector(connect_timeout: Duration) -> HttpsConnector<HttpConnector> {
     let mut tcp = HttpConnector::new();
     tcp.set_connect_timeout(Some(connect_timeout));
     tcp.set_nodelay(true);
     tcp.enforce_http(false);
-    let tls = hyper_rustls::HttpsConnectorBuilder::new()
+    hyper_rustls::HttpsConnectorBuilder::new()
         .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
         .expect("ring supports the default protocol versions")
         .https_or_http()
         .enable_http1()
-        .wrap_connector(tcp);
+        .wrap_connector(tcp)
+}
+
+/// A pool of connections: plain or TLS by the URL, at most `idle` idle ones a host.
+#[must_use]
+pub fn pool(connect_timeout: Duration, idle: usize) -> Pool {
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(Duration::from_secs(30))
         .pool_max_idle_per_host(idle)
-        .build(tls)
+        .build(connector(connect_timeout))
 }
 
 /// A whole answer.
