@@ -21,6 +21,13 @@ impl Backoff {
         Self { base, cap, attempt: 0 }
     }
 
+    /// Goes on after this many failures, where their count was kept elsewhere.
+    #[must_use]
+    pub fn after(mut self, attempts: u32) -> Self {
+        self.attempt = attempts;
+        self
+    }
+
     /// The next wait.
     pub fn next_delay(&mut self) -> Duration {
         let ceiling = self.ceiling();
