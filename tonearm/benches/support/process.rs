@@ -1,0 +1,67 @@
+//! A server under measurement: a process on one core, its CPU time, its end.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+/// Ended with SIGKILL when dropped, also when the benchmark fails.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+}
+
+impl Server {
+    /// Starts a command on core 0; the load comes from core 1.
+    pub fn start(program: &str, args: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0", program]).args(args).envs(environment.iter().copied());
+        let child = command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start {program}"))?;
+        Ok(Self { child })
+    }
+
+    /// User and system time of the process and the children it has, in microseconds.
+    pub fn cpu_us(&self) -> anyhow::Result<f64> {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let pids = std::iter::once(pid.to_string()).chain(children.split_whitespace().map(str::to_owned));
+        pids.map(|pid| cpu_us_of(&pid)).sum()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone is as good.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Fields 14 and 15 of `stat`, in ticks of 10 ms.
+fn cpu_us_of(pid: &str) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("stat has no command")?;
+    let fields: Vec<&str> = fields.split(' ').collect();
+    let ticks = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+    Ok(ticks * 10_000.0)
+}
+
+/// A port that is free at this moment.
+pub fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Waits until a GET is answered with 200.
+pub async fn ready(url: &str) -> anyhow::Result<()> {
+    let api = service::client::ApiClient::new(Duration::from_secs(2));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match api.get(url).await {
+            Ok(answer) if answer.status.is_success() => return Ok(()),
+            _ if Instant::now() > deadline => bail!("{url} did not become ready"),
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}

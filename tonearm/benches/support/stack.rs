@@ -1,0 +1,84 @@
+//! The real servers with our schema, and our roles as processes on core 0.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::ensure;
+use devstack::TestServers;
+use wire::endpoints::S3Endpoint;
+
+use super::process::{Server, free_port, ready};
+
+pub const ADMIN_TOKEN: &str = "bench-admin-token-0123";
+pub const WRITE_KEY: &str = "bench-write-key-0123456";
+
+/// Servers, schema, and a configuration file that every role reads.
+pub struct Stack {
+    pub servers: &'static TestServers,
+    pub database: String,
+    pub postgres: String,
+    pub s3: S3Endpoint,
+    folder: tempfile::TempDir,
+}
+
+impl Stack {
+    pub async fn start() -> anyhow::Result<Self> {
+        let servers = TestServers::shared().await;
+        let stack = Self {
+            servers,
+            database: servers.fresh_name("bench"),
+            postgres: servers.fresh_postgres().await,
+            s3: servers.fresh_bucket().await,
+            folder: tempfile::tempdir()?,
+        };
+        std::fs::write(stack.config(), stack.toml())?;
+        let config = stack.config().display().to_string();
+        let status = Command::new(env!("CARGO_BIN_EXE_tonearm")).args(["migrate", "--config", &config]).status()?;
+        ensure!(status.success(), "tonearm migrate failed");
+        Ok(stack)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("tonearm.toml")
+    }
+
+    /// A folder of this run, removed at its end.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn toml(&self) -> String {
+        let Self { servers, database, postgres, s3, .. } = self;
+        format!(
+            "[log]\nlevel = 'warn'\n[kafka]\nbrokers = '{kafka}'\ntopic_prefix = '{database}'\n\
+             [clickhouse]\nurl = '{clickhouse}'\ndatabase = '{database}'\n[postgres]\nurl = '{postgres}'\n\
+             [s3]\nendpoint = '{endpoint}'\nbucket = '{bucket}'\naccess_key = '{access}'\nsecret_key = '{secret}'\n\
+             [auth]\nadmin_token = '{ADMIN_TOKEN}'\nwrite_keys = [{{ key = '{WRITE_KEY}', app = 'bench' }}]\n",
+            kafka = servers.kafka,
+            clickhouse = servers.clickhouse_http,
+            endpoint = s3.endpoint,
+            bucket = s3.bucket,
+            access = s3.access_key,
+            secret = s3.secret_key,
+        )
+    }
+
+    /// Starts a role on a free port and waits until it is ready. The edge's health is on its admin port.
+    pub async fn role(&self, role: &str, environment: &[(&str, &str)]) -> anyhow::Result<(Server, String)> {
+        let (port, admin) = (free_port()?, free_port()?);
+        let listen = format!("127.0.0.1:{port}");
+        let admin_listen = format!("127.0.0.1:{admin}");
+        let section = role.to_uppercase();
+        let (listen_name, admin_name) = (format!("TONEARM_{section}_LISTEN"), format!("TONEARM_{section}_ADMIN_LISTEN"));
+        let mut all = environment.to_vec();
+        all.push((&listen_name, &listen));
+        if role == "edge" {
+            all.push((&admin_name, &admin_listen));
+        }
+        let config = self.config().display().to_string();
+        let server = Server::start(env!("CARGO_BIN_EXE_tonearm"), &[role, "--config", &config], &all)?;
+        let health = if role == "edge" { &admin_listen } else { &listen };
+        ready(&format!("http://{health}/health")).await?;
+        Ok((server, format!("http://{listen}")))
+    }
+}

@@ -1,0 +1,60 @@
+//! Load by wrk, from core 1.
+
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+use super::process::Server;
+
+/// What wrk and the server's CPU clock say of one run.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub requests_s: f64,
+    pub cpu_us: f64,
+    pub p50_ms: f64,
+    pub p99_ms: f64,
+}
+
+/// Asks for `url` over 32 kept connections for `seconds`.
+pub fn run(server: &Server, url: &str, headers: &[&str], seconds: u32) -> anyhow::Result<Load> {
+    let before = server.cpu_us()?;
+    let text = wrk(url, headers, seconds)?;
+    let cpu = server.cpu_us()? - before;
+    ensure!(!text.contains("Non-2xx"), "answers were not 2xx:\n{text}");
+    let requests: f64 = field(&text, " requests in ", false)?.parse()?;
+    Ok(Load {
+        requests_s: field(&text, "Requests/sec:", true)?.parse()?,
+        cpu_us: cpu / requests,
+        p50_ms: millis(field(&text, "50%", true)?)?,
+        p99_ms: millis(field(&text, "99%", true)?)?,
+    })
+}
+
+fn wrk(url: &str, headers: &[&str], seconds: u32) -> anyhow::Result<String> {
+    let mut command = Command::new("taskset");
+    command.args(["-c", "1", "wrk", "-t1", "-c32", "--latency", &format!("-d{seconds}s")]);
+    headers.iter().for_each(|header| drop(command.args(["-H", header])));
+    let output = command.arg(url).output().context("wrk is not installed")?;
+    ensure!(output.status.success(), "wrk failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The word after, or before, a mark.
+fn field<'a>(text: &'a str, mark: &str, after: bool) -> anyhow::Result<&'a str> {
+    let line = text.lines().find(|line| line.contains(mark)).with_context(|| format!("wrk did not say {mark}"))?;
+    let (left, right) = line.split_once(mark).with_context(|| format!("wrk did not say {mark}"))?;
+    let side = if after { right } else { left };
+    side.split_whitespace().next().with_context(|| format!("wrk said nothing of {mark}"))
+}
+
+fn millis(text: &str) -> anyhow::Result<f64> {
+    let split = text.find(|c: char| c.is_alphabetic()).context("a time without a unit")?;
+    let (number, unit) = text.split_at(split);
+    let scale = match unit {
+        "us" => 0.001,
+        "ms" => 1.0,
+        "s" => 1000.0,
+        _ => anyhow::bail!("wrk's unit {unit} is not known"),
+    };
+    Ok(number.parse::<f64>()? * scale)
+}
