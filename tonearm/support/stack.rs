@@ -1,4 +1,4 @@
-//! The real servers with our schema, and our roles as processes on core 0.
+//! The real servers with our schema, and our roles as processes.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,10 +7,10 @@ use anyhow::ensure;
 use devstack::TestServers;
 use wire::endpoints::S3Endpoint;
 
-use super::process::{Server, free_port, ready};
+use super::process::{Core, Server, free_port, ready};
 
-pub const ADMIN_TOKEN: &str = "bench-admin-token-0123";
-pub const WRITE_KEY: &str = "bench-write-key-0123456";
+pub const ADMIN_TOKEN: &str = "stack-admin-token-0123";
+pub const WRITE_KEY: &str = "stack-write-key-0123456";
 
 /// Servers, schema, and a configuration file that every role reads.
 pub struct Stack {
@@ -18,17 +18,19 @@ pub struct Stack {
     pub database: String,
     pub postgres: String,
     pub s3: S3Endpoint,
+    core: Core,
     folder: tempfile::TempDir,
 }
 
 impl Stack {
-    pub async fn start() -> anyhow::Result<Self> {
+    pub async fn start(core: Core) -> anyhow::Result<Self> {
         let servers = TestServers::shared().await;
         let stack = Self {
             servers,
-            database: servers.fresh_name("bench"),
+            database: servers.fresh_name("stack"),
             postgres: servers.fresh_postgres().await,
             s3: servers.fresh_bucket().await,
+            core,
             folder: tempfile::tempdir()?,
         };
         std::fs::write(stack.config(), stack.toml())?;
@@ -38,7 +40,8 @@ impl Stack {
         Ok(stack)
     }
 
-    fn config(&self) -> PathBuf {
+    /// The file that every role reads.
+    pub fn config(&self) -> PathBuf {
         self.folder.path().join("tonearm.toml")
     }
 
@@ -53,7 +56,7 @@ impl Stack {
             "[log]\nlevel = 'warn'\n[kafka]\nbrokers = '{kafka}'\ntopic_prefix = '{database}'\n\
              [clickhouse]\nurl = '{clickhouse}'\ndatabase = '{database}'\n[postgres]\nurl = '{postgres}'\n\
              [s3]\nendpoint = '{endpoint}'\nbucket = '{bucket}'\naccess_key = '{access}'\nsecret_key = '{secret}'\n\
-             [auth]\nadmin_token = '{ADMIN_TOKEN}'\nwrite_keys = [{{ key = '{WRITE_KEY}', app = 'bench' }}]\n",
+             [auth]\nadmin_token = '{ADMIN_TOKEN}'\nwrite_keys = [{{ key = '{WRITE_KEY}', app = 'stack' }}]\n",
             kafka = servers.kafka,
             clickhouse = servers.clickhouse_http,
             endpoint = s3.endpoint,
@@ -76,7 +79,7 @@ impl Stack {
             all.push((&admin_name, &admin_listen));
         }
         let config = self.config().display().to_string();
-        let server = Server::start(env!("CARGO_BIN_EXE_tonearm"), &[role, "--config", &config], &all)?;
+        let server = Server::start(self.core, env!("CARGO_BIN_EXE_tonearm"), &[role, "--config", &config], &all)?;
         let health = if role == "edge" { &admin_listen } else { &listen };
         ready(&format!("http://{health}/health")).await?;
         Ok((server, format!("http://{listen}")))

@@ -1,4 +1,4 @@
-//! A server under measurement: a process on one core, its CPU time, its end.
+//! A server as a process of its own: its core, its CPU time, its end.
 
 use std::fs;
 use std::net::TcpListener;
@@ -7,17 +7,30 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-/// Ended with SIGKILL when dropped, also when the benchmark fails.
+/// Where a server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Core {
+    /// Under measurement: on core 0, while the load comes from core 1.
+    First,
+    Any,
+}
+
+/// Ended with SIGKILL when dropped, also when the program that started it fails.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
 }
 
 impl Server {
-    /// Starts a command on core 0; the load comes from core 1.
-    pub fn start(program: &str, args: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0", program]).args(args).envs(environment.iter().copied());
+    pub fn start(core: Core, program: &str, args: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Self> {
+        let mut command = match core {
+            Core::First => Command::new("taskset"),
+            Core::Any => Command::new(program),
+        };
+        if core == Core::First {
+            command.args(["-c", "0", program]);
+        }
+        command.args(args).envs(environment.iter().copied());
         let child = command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start {program}"))?;
         Ok(Self { child })
     }
@@ -28,6 +41,20 @@ impl Server {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         let pids = std::iter::once(pid.to_string()).chain(children.split_whitespace().map(str::to_owned));
         pids.map(|pid| cpu_us_of(&pid)).sum()
+    }
+}
+
+impl Server {
+    /// `kill -9`, and waits for its end.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    /// SIGTERM, and the status it ends with.
+    pub fn terminate(mut self) -> anyhow::Result<std::process::ExitStatus> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        Ok(self.child.wait()?)
     }
 }
 

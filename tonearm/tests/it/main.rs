@@ -1,0 +1,9 @@
+//! The binary from outside: roles as real processes beside the real servers.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error should stop there")]
+
+#[path = "../../support/mod.rs"]
+mod support;
+
+mod command_line;
+mod sink_killed;
