@@ -6,7 +6,10 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 /// In the order they are applied. A file that has been released is never edited: a new one follows it.
-const MIGRATIONS: &[(&str, &str)] = &[];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_raw.sql", include_str!("../../../migrations/clickhouse/0001_raw.sql")),
+    ("0002_views.sql", include_str!("../../../migrations/clickhouse/0002_views.sql")),
+];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     name String COMMENT 'file under migrations/clickhouse',
@@ -55,14 +58,35 @@ async fn apply(client: &Client, name: &str, sql: &str, digest: &str) -> anyhow::
     Ok(())
 }
 
-/// Statements end with a semicolon at the end of a line.
+/// Statements end with a semicolon at the end of a line; one inside a line belongs to a text.
 fn statements(sql: &str) -> impl Iterator<Item = &str> {
-    sql.split(";\n")
-        .map(str::trim)
-        .filter(|statement| statement.lines().any(|line| !line.trim_start().starts_with("--")))
-        .filter(|statement| !statement.is_empty())
+    let says_something = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with("--");
+    sql.split_inclusive(";\n")
+        .map(|statement| statement.trim().trim_end_matches(';'))
+        .filter(move |statement| statement.lines().any(says_something))
 }
 
 fn digest(sql: &str) -> String {
     Sha256::digest(sql.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_semicolon_ends_a_statement_only_at_the_end_of_a_line() {
+        let sql = "-- first;\n-- still first\nSELECT 'a; b'\n;\n\n-- nothing follows\n\nSELECT 2;";
+        let all: Vec<&str> = statements(sql).collect();
+        assert_eq!(all, ["-- still first\nSELECT 'a; b'\n", "-- nothing follows\n\nSELECT 2"]);
+    }
+
+    #[test]
+    fn every_migration_can_be_run_again() {
+        for (name, sql) in MIGRATIONS {
+            for statement in statements(sql) {
+                assert!(statement.contains(" IF NOT EXISTS "), "{name}: {statement}");
+            }
+        }
+    }
 }

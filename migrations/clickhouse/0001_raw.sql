@@ -1,0 +1,135 @@
+-- Raw tables: what the sink moves out of Kafka, row for row. Lowest ClickHouse: 26.2.
+--
+-- Partitions are months of the server's clock: a player whose clock is wrong by years must not
+-- spread one batch over a hundred partitions. non_replicated_deduplication_window is what makes the
+-- sink's retries count once; every target of a materialized view over these tables needs it too.
+-- fsync: an insert that was acknowledged is committed to Kafka next, so it must survive a power loss.
+
+CREATE TABLE IF NOT EXISTS events (
+    event_id UUID COMMENT 'made once by the player; the same event sent again has the same id',
+    event_ts DateTime64(3, 'UTC') COMMENT 'when it happened: the player''s clock corrected by skew_ms; filter and group by this' CODEC(DoubleDelta, ZSTD(1)),
+    received_at DateTime64(3, 'UTC') COMMENT 'when ingest received it, by the server''s clock' CODEC(DoubleDelta, ZSTD(1)),
+    skew_ms Int64 COMMENT 'server clock less player clock when it was sent, in ms; 0 where the player did not say when it sent' CODEC(T64, ZSTD(1)),
+    client_ts DateTime64(3, 'UTC') ALIAS event_ts - toIntervalMillisecond(skew_ms) COMMENT 'when it happened by the player''s own clock',
+    type LowCardinality(String) COMMENT 'play_start, progress, pause, resume, seek, complete, skip, error, stall or quality_change',
+    app LowCardinality(String) COMMENT 'the app whose write key posted it',
+    session_id String COMMENT 'one run of a player, from opening to closing' CODEC(ZSTD(1)),
+    play_id String COMMENT 'one play of one track in a session; empty where the player sent none' CODEC(ZSTD(1)),
+    seq Nullable(UInt32) COMMENT 'counts the events of one play from 0' CODEC(T64, ZSTD(1)),
+    user_id String COMMENT 'the listener, where known; empty otherwise' CODEC(ZSTD(1)),
+    anon_id String COMMENT 'the device, where the listener is not known; empty otherwise' CODEC(ZSTD(1)),
+    track_id String COMMENT 'what was played; may be unknown to the catalog' CODEC(ZSTD(1)),
+    position_ms Nullable(UInt64) COMMENT 'where in the track, in ms' CODEC(T64, ZSTD(1)),
+    duration_ms Nullable(UInt64) COMMENT 'how long the track is, in ms' CODEC(T64, ZSTD(1)),
+    played_ms Nullable(UInt64) COMMENT 'audible time of this play so far, in ms; cumulative, so take max() per play, never sum()' CODEC(T64, ZSTD(1)),
+    stall_ms Nullable(UInt64) COMMENT 'how long playback stood still, in ms; with type stall' CODEC(T64, ZSTD(1)),
+    bitrate_kbps Nullable(UInt32) COMMENT 'of the rendition played, in kbit/s' CODEC(T64, ZSTD(1)),
+    codec LowCardinality(String) COMMENT 'RFC 6381 name, such as mp4a.40.2; empty where not sent',
+    device LowCardinality(String) COMMENT 'as the player names it; empty where not sent',
+    os LowCardinality(String) COMMENT 'as the player names it; empty where not sent',
+    app_version LowCardinality(String) COMMENT 'the player''s version; empty where not sent',
+    pop LowCardinality(String) COMMENT 'the point of presence that served, as the player saw it; empty where not sent',
+    edge_id LowCardinality(String) COMMENT 'the edge that served, as the player saw it; empty where not sent',
+    decision_id Nullable(UUID) COMMENT 'the routing decision it was played by: joins decisions and deliveries',
+    cache_status LowCardinality(String) COMMENT 'the edge''s Cache-Status, as the player saw it; empty where not sent',
+    error_code LowCardinality(String) COMMENT 'the player''s own code; with type error',
+    ingest_id LowCardinality(String) COMMENT 'the ingest process that accepted it',
+    ingest_seq UInt64 COMMENT 'that process''s count from 1: a hole is an event that was refused at the last moment, or lost' CODEC(T64, ZSTD(1)),
+    kafka_partition UInt32 COMMENT 'partition of the listens topic it came from' CODEC(T64, ZSTD(1)),
+    kafka_offset UInt64 COMMENT 'offset in that partition: contiguous, or something is missing; twice, or something was doubled' CODEC(T64, ZSTD(1)),
+    INDEX by_user user_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_session session_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (toStartOfHour(event_ts), type, track_id, event_ts)
+TTL toDateTime(received_at) + INTERVAL 13 MONTH
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'What happened in players: one row an event, as posted to POST /v1/events. Kept 13 months.';
+
+CREATE TABLE IF NOT EXISTS deliveries (
+    delivery_id UUID COMMENT 'made once by the edge; a record sent again has the same id, so count uniqExact(delivery_id)',
+    decision_id Nullable(UUID) COMMENT 'the routing decision in the URL: joins decisions and events; null for requests without one',
+    started_at DateTime64(3, 'UTC') COMMENT 'when the request''s head had arrived, by the edge''s clock' CODEC(DoubleDelta, ZSTD(1)),
+    received_at DateTime64(3, 'UTC') COMMENT 'when it was handed to Kafka' CODEC(DoubleDelta, ZSTD(1)),
+    pop LowCardinality(String) COMMENT 'the edge''s point of presence',
+    edge_id LowCardinality(String) COMMENT 'the edge that answered',
+    key String COMMENT 'the object, as the origin bucket names it' CODEC(ZSTD(1)),
+    method LowCardinality(String) COMMENT 'of the request',
+    status UInt16 COMMENT 'of the response: 200, 206, 304, 404, ...' CODEC(T64, ZSTD(1)),
+    cache_status LowCardinality(String) COMMENT 'hit (memory), hit_disk, collapsed (joined a running fill), miss (started one), none (no body from the cache)',
+    range_start UInt64 COMMENT 'first byte that was asked for; 0 for the whole object' CODEC(T64, ZSTD(1)),
+    bytes_sent UInt64 COMMENT 'body bytes handed to the socket' CODEC(T64, ZSTD(1)),
+    object_bytes Nullable(UInt64) COMMENT 'size of the whole object, where known' CODEC(T64, ZSTD(1)),
+    ttfb_us UInt64 COMMENT 'from the request''s head to the first byte, in microseconds' CODEC(T64, ZSTD(1)),
+    duration_us UInt64 COMMENT 'from the request''s head to the last byte, in microseconds' CODEC(T64, ZSTD(1)),
+    complete Bool COMMENT 'false where the client left or the origin failed before the last byte',
+    client_net LowCardinality(String) COMMENT 'the listener''s network, cut to /24 or /48',
+    kafka_partition UInt32 COMMENT 'partition of the deliveries topic it came from' CODEC(T64, ZSTD(1)),
+    kafka_offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
+    INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (toStartOfHour(started_at), pop, cache_status, key, started_at)
+TTL toDateTime(received_at) + INTERVAL 13 MONTH
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'What edges sent to whom: one row a response. Kept 13 months.';
+
+CREATE TABLE IF NOT EXISTS decisions (
+    decision_id UUID COMMENT 'joins events and deliveries; GET /v1/decisions/{id} of the router tells the same',
+    decided_at DateTime64(3, 'UTC') COMMENT 'when the router answered, by its clock' CODEC(DoubleDelta, ZSTD(1)),
+    received_at DateTime64(3, 'UTC') COMMENT 'when it was handed to Kafka' CODEC(DoubleDelta, ZSTD(1)),
+    router_id LowCardinality(String) COMMENT 'the router that decided',
+    via LowCardinality(String) COMMENT 'how it was asked for: route or play',
+    policy LowCardinality(String) COMMENT 'the policy that picked, such as three-nearest',
+    track_id String COMMENT 'what was asked for' CODEC(ZSTD(1)),
+    client_net LowCardinality(String) COMMENT 'the listener''s network, cut to /24 or /48',
+    snapshot_version UInt64 COMMENT 'changes of fleet and tracks that this router had seen' CODEC(T64, ZSTD(1)),
+    ttl_s UInt32 COMMENT 'how long the listener may keep to it, in seconds' CODEC(T64, ZSTD(1)),
+    chosen_pop LowCardinality(String) COMMENT 'where the listener was sent; empty where there was no candidate',
+    chosen_edge LowCardinality(String) COMMENT 'the edge the listener was sent to',
+    chosen_reason LowCardinality(String) COMMENT 'why this edge, in words',
+    chosen_rtt_ms Nullable(Float64) COMMENT 'round trip to it as the router believed, in ms; null where nothing was measured',
+    chosen_load Float64 COMMENT 'its busiest resource, 0 to 1',
+    chosen_network_load Float64 COMMENT 'its network out against capacity, 0 to 1',
+    `candidates.pop` Array(LowCardinality(String)) COMMENT 'every candidate in rank order, the chosen one first: its point of presence; ARRAY JOIN candidates for a row each',
+    `candidates.edge` Array(LowCardinality(String)) COMMENT 'its edge',
+    `candidates.rtt_ms` Array(Nullable(Float64)) COMMENT 'its smoothed round trip, in ms; null where nothing was measured',
+    `candidates.rtt_source` Array(LowCardinality(String)) COMMENT 'where that came from: probe, listeners or unknown',
+    `candidates.jitter_ms` Array(Float64) COMMENT 'its jitter over round trips, in ms',
+    `candidates.loss` Array(Float64) COMMENT 'share of probes lost, 0 to 1',
+    `candidates.load` Array(Float64) COMMENT 'its busiest resource, 0 to 1',
+    `candidates.network_load` Array(Float64) COMMENT 'its network out against capacity, 0 to 1',
+    `candidates.rank` Array(UInt32) COMMENT '1 is the one to use',
+    `candidates.reason` Array(String) COMMENT 'why it stands where it stands, in words',
+    `excluded.pop` Array(LowCardinality(String)) COMMENT 'every edge that was left out: its point of presence; ARRAY JOIN excluded for a row each',
+    `excluded.edge` Array(LowCardinality(String)) COMMENT 'its edge',
+    `excluded.reason` Array(String) COMMENT 'why it was left out, in words',
+    kafka_partition UInt32 COMMENT 'partition of the decisions topic it came from' CODEC(T64, ZSTD(1)),
+    kafka_offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
+    INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (toStartOfHour(decided_at), chosen_pop, track_id, decided_at)
+TTL toDateTime(received_at) + INTERVAL 13 MONTH
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'Where routers sent listeners, and why: one row a decision with everything the policy read. Kept 13 months.';
+
+CREATE TABLE IF NOT EXISTS dead_letter (
+    topic LowCardinality(String) COMMENT 'the Kafka topic it came from; the original lies in the topic of this name with .dlq too',
+    kafka_partition UInt32 COMMENT 'partition of that topic' CODEC(T64, ZSTD(1)),
+    kafka_offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
+    received_at DateTime64(3, 'UTC') COMMENT 'when it was handed to Kafka' CODEC(DoubleDelta, ZSTD(1)),
+    reason String COMMENT 'why it is no row of its table' CODEC(ZSTD(1)),
+    key String COMMENT 'the message''s key, byte for byte' CODEC(ZSTD(1)),
+    payload String COMMENT 'the message, byte for byte' CODEC(ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (topic, received_at)
+TTL toDateTime(received_at) + INTERVAL 13 MONTH
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'What could not be read: one row a message that was set aside so that its neighbours could go on.';
