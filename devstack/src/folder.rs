@@ -1,6 +1,7 @@
 //! Where things lie: the workspace, its `.tonearm` folder, the cache, and the programs beside us.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -43,7 +44,7 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
 /// Holds a folder for as long as it lives; the kernel lets go when its process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -58,10 +59,21 @@ impl Lock {
         let handle = File::options().read(true).write(true).create(true).truncate(false).open(file);
         let handle = handle.with_context(|| format!("open {}", file.display()))?;
         match handle.try_lock() {
-            Ok(()) => Ok(Some(Self { _file: handle })),
+            Ok(()) => Ok(Some(Self { file: handle })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("lock {}", file.display())),
         }
+    }
+}
+
+impl Lock {
+    /// Leaves a word in the lock's file for those who find it taken, or left behind.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn write(&self, text: &str) -> Result<()> {
+        self.file.set_len(0).context("empty a lock's file")?;
+        self.file.write_all_at(text.as_bytes(), 0).context("write a lock's file")
     }
 }
 

@@ -13,6 +13,7 @@
 //! Not promised: anything about production. One node of each, on loopback.
 
 pub mod clickhouse;
+pub mod demo;
 pub mod fetch;
 pub mod folder;
 pub mod http;
@@ -22,11 +23,13 @@ pub mod postgres;
 pub mod probe;
 pub mod process;
 pub mod progress;
+pub mod relay;
 pub mod s3;
 pub mod s3client;
 pub mod secret;
 pub mod servers;
 pub mod session;
+pub mod stack;
 pub mod supervisor;
 pub mod testing;
 pub mod unit;

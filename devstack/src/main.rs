@@ -2,9 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use devstack::relay::{Distance, Relay, milliseconds};
+use devstack::stack::{self, Manner};
+use futures_util::future::try_join_all;
 
 #[derive(Debug, Parser)]
 #[command(about = "the real servers and every role of Tonearm on one machine")]
@@ -23,6 +27,20 @@ enum Command {
         #[arg(long)]
         ephemeral: bool,
     },
+    /// Start everything, play one listen, and stay until Ctrl-C.
+    Up {
+        /// Return when all is up; `down` stops it.
+        #[arg(long, conflicts_with = "background")]
+        detach: bool,
+        #[arg(long, hide = true)]
+        background: bool,
+    },
+    /// Stop what `up` started.
+    Down,
+    /// Stop it, and delete its data.
+    Reset,
+    /// Put servers at a distance; the options may be given several times, once for each.
+    Relay(Relays),
     /// Become ClickHouse.
     #[command(hide = true)]
     Clickhouse {
@@ -40,8 +58,28 @@ enum Command {
     },
 }
 
+#[derive(Debug, clap::Args)]
+struct Relays {
+    #[arg(long, required = true)]
+    listen: Vec<SocketAddr>,
+    #[arg(long, required = true)]
+    to: Vec<SocketAddr>,
+    /// Round trip, such as 24ms.
+    #[arg(long, required = true, value_parser = milliseconds)]
+    rtt: Vec<Duration>,
+    /// Between the fastest and the slowest way.
+    #[arg(long, required = true, value_parser = milliseconds)]
+    jitter: Vec<Duration>,
+}
+
 fn main() -> Result<()> {
     match Arguments::parse().command {
+        Command::Up { detach: true, .. } => supervise(stack::up(Manner::Detach)),
+        Command::Up { background: true, .. } => supervise(stack::up(Manner::Background)),
+        Command::Up { .. } => supervise(stack::up(Manner::Foreground)),
+        Command::Down => supervise(stack::hold::down(&devstack::folder::dot_tonearm())),
+        Command::Reset => supervise(stack::reset()),
+        Command::Relay(relays) => serve(relay(relays)),
         Command::Servers { dir, ephemeral } => supervise(servers(dir, ephemeral)),
         Command::Clickhouse { library, args } => devstack::clickhouse::serve_embedded(&library, &args),
         Command::S3 { dir, listen } => serve(s3(dir, listen)),
@@ -66,4 +104,16 @@ async fn servers(dir: PathBuf, ephemeral: bool) -> Result<()> {
 async fn s3(dir: PathBuf, listen: SocketAddr) -> Result<()> {
     let key = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
     devstack::s3::serve(&dir, listen, key(devstack::s3::ACCESS_KEY)?, key(devstack::s3::SECRET_KEY)?).await
+}
+
+async fn relay(relays: Relays) -> Result<()> {
+    let Relays { listen, to, rtt, jitter } = relays;
+    let counts = [to.len(), rtt.len(), jitter.len()];
+    ensure!(
+        counts.iter().all(|count| *count == listen.len()),
+        "give each of --listen, --to, --rtt and --jitter equally often"
+    );
+    let distances = rtt.into_iter().zip(jitter).map(|(round_trip, jitter)| Distance { round_trip, jitter });
+    let relays = to.into_iter().zip(distances).map(|(to, distance)| Relay { to, distance });
+    try_join_all(listen.into_iter().zip(relays).map(|(listen, relay)| relay.listen(listen))).await.map(drop)
 }

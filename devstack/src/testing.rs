@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
 use wire::endpoints::S3Endpoint;
@@ -33,7 +33,7 @@ pub struct TestServers {
     /// `postgres://tonearm:password@127.0.0.1:port/tonearm`.
     pub postgres: String,
     pub s3: S3Endpoint,
-    session: Mutex<Pipes>,
+    session: Arc<Mutex<Pipes>>,
 }
 
 static SHARED: OnceLock<Result<TestServers, String>> = OnceLock::new();
@@ -89,7 +89,7 @@ impl TestServers {
     ///
     /// # Panics
     /// When it does not stop.
-    pub async fn stop(&'static self, server: Server) {
+    pub async fn stop(&self, server: Server) {
         self.order(server, Order::Stop).await;
     }
 
@@ -97,7 +97,7 @@ impl TestServers {
     ///
     /// # Panics
     /// When it does not end.
-    pub async fn kill(&'static self, server: Server) {
+    pub async fn kill(&self, server: Server) {
         self.order(server, Order::Kill).await;
     }
 
@@ -105,13 +105,14 @@ impl TestServers {
     ///
     /// # Panics
     /// When it does not start.
-    pub async fn start(&'static self, server: Server) {
+    pub async fn start(&self, server: Server) {
         self.order(server, Order::Start).await;
     }
 
-    async fn order(&'static self, server: Server, order: Order) {
+    async fn order(&self, server: Server, order: Order) {
         let line = format!("{order:?} {server:?}").to_lowercase();
-        let ask = move || self.session.lock().unwrap_or_else(PoisonError::into_inner).ask(&line);
+        let session = self.session.clone();
+        let ask = move || session.lock().unwrap_or_else(PoisonError::into_inner).ask(&line);
         let answer = tokio::task::spawn_blocking(ask).await.expect("asking does not panic");
         answer.unwrap_or_else(|error| panic!("{order:?} {server:?}: {error:#}"));
     }
@@ -169,7 +170,7 @@ fn start() -> Result<TestServers> {
     let mut session = Pipes::open(&dir)?;
     let addresses: Addresses = serde_json::from_value(session.answer()?)?;
     let Addresses { kafka, clickhouse_http, clickhouse_native, postgres, s3 } = addresses;
-    Ok(TestServers { kafka, clickhouse_http, clickhouse_native, postgres, s3, session: Mutex::new(session) })
+    Ok(TestServers { kafka, clickhouse_http, clickhouse_native, postgres, s3, session: Arc::new(Mutex::new(session)) })
 }
 
 /// Removes what killed sessions left. Only a folder that a session has locked before, and no longer does, is one.

@@ -1,5 +1,7 @@
 //! The four servers answer real clients, survive a stop and a kill, and go when whoever started them goes.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets an error should stop there and show it")]
+
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -90,7 +92,7 @@ fn a_killed_devstack_leaves_no_process() {
 
 /// Each of the servers has its folder as an argument or, Kafka, as where it runs.
 fn processes_that_name(folder: &str) -> usize {
-    let pids = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = std::fs::read_dir("/proc").expect("Linux has it").flatten();
     let named = pids.filter(|entry| {
         let arguments = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let runs_in = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();

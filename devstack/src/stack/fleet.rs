@@ -1,0 +1,101 @@
+//! The demo's fleet: five edges in three POPs, each POP at its distance.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use http::Method;
+use wire::fleet::{Edge, EdgeState, Place};
+use wire::{EdgeId, PopId};
+
+use super::addresses::{Addresses, EdgeAddress};
+use crate::http::Request;
+use crate::relay::Distance;
+
+/// A POP, as seen from here.
+#[derive(Debug)]
+pub struct Pop {
+    pub id: &'static str,
+    round_trip_ms: u64,
+    jitter_ms: u64,
+    city: &'static str,
+    country: &'static str,
+    latitude: f64,
+    longitude: f64,
+}
+
+const WARSAW: Pop = Pop {
+    id: "waw",
+    round_trip_ms: 12,
+    jitter_ms: 1,
+    city: "Warsaw",
+    country: "PL",
+    latitude: 52.23,
+    longitude: 21.01,
+};
+const FRANKFURT: Pop = Pop {
+    id: "fra",
+    round_trip_ms: 24,
+    jitter_ms: 1,
+    city: "Frankfurt",
+    country: "DE",
+    latitude: 50.11,
+    longitude: 8.68,
+};
+const NEW_YORK: Pop = Pop {
+    id: "nyc",
+    round_trip_ms: 105,
+    jitter_ms: 2,
+    city: "New York",
+    country: "US",
+    latitude: 40.71,
+    longitude: -74.01,
+};
+
+/// Every edge with its POP; the order gives them their ports.
+pub const EDGES: [(&str, &Pop); 5] =
+    [("waw-1", &WARSAW), ("fra-1", &FRANKFURT), ("fra-2", &FRANKFURT), ("nyc-1", &NEW_YORK), ("nyc-2", &NEW_YORK)];
+
+/// What each edge's uplink is said to carry.
+pub const CAPACITY_BPS: u64 = 1_000_000_000;
+
+impl Pop {
+    #[must_use]
+    pub fn distance(&self) -> Distance {
+        let (round_trip, jitter) = (Duration::from_millis(self.round_trip_ms), Duration::from_millis(self.jitter_ms));
+        Distance { round_trip, jitter }
+    }
+
+    fn place(&self) -> Place {
+        let (city, country) = (self.city.to_owned(), self.country.to_owned());
+        Place { city, country, latitude: self.latitude, longitude: self.longitude }
+    }
+}
+
+/// Tells the router about every edge; telling it again changes nothing.
+///
+/// # Errors
+/// When the router refuses.
+pub async fn register(addresses: &Addresses, admin_token: &str) -> Result<()> {
+    for edge in &addresses.edges {
+        let url = format!("{}/v1/fleet/edges/{}", addresses.router.url(), edge.id);
+        let body = serde_json::to_vec(&describe(edge)?)?;
+        let request = Request::new(Method::PUT, url).header("content-type", "application/json");
+        let answer = request.header("authorization", format!("Bearer {admin_token}")).body(body).send().await?;
+        answer.success(&format!("registering edge {}", edge.id))?;
+    }
+    Ok(())
+}
+
+fn describe(edge: &EdgeAddress) -> Result<Edge> {
+    Ok(Edge {
+        edge_id: EdgeId::new(edge.id)?,
+        pop: PopId::new(edge.pop.id)?,
+        url: edge.relay.url(),
+        admin_url: edge.admin.url(),
+        capacity_bps: CAPACITY_BPS,
+        // Every edge is this machine; only requests through the relay have the POP's distance.
+        icmp_host: None,
+        state: EdgeState::Active,
+        place: Some(edge.pop.place()),
+    })
+}

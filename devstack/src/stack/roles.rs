@@ -1,0 +1,95 @@
+//! The roles and the distances, as units: each a process of its own.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+
+use super::addresses::{EdgeAddress, Local};
+use super::config::Config;
+use crate::folder;
+use crate::probe::Probe;
+use crate::process::Launch;
+use crate::unit::Unit;
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// A role drains under a deadline of its own, which is shorter.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+const MIGRATE_WITHIN: Duration = Duration::from_secs(120);
+
+fn tonearm() -> Result<PathBuf> {
+    folder::binary("tonearm").context("no tonearm binary beside devstack: run `cargo build --bins` first")
+}
+
+/// Brings topics and schemas up to date.
+///
+/// # Errors
+/// With what `tonearm migrate` said.
+pub async fn migrate(config: &Config) -> Result<()> {
+    let mut command = Command::new(tonearm()?);
+    command.args(["migrate", "--config"]).arg(config.file()).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(MIGRATE_WITHIN, command.output()).await;
+    let output = output.with_context(|| format!("tonearm migrate was not done within {MIGRATE_WITHIN:?}"))??;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    bail!("tonearm migrate: {}:\n{said}", output.status)
+}
+
+/// Every role, and the relays.
+///
+/// # Errors
+/// When our binaries cannot be found.
+pub fn units(config: &Config) -> Result<Vec<Unit>> {
+    let at = &config.addresses;
+    let mut units = vec![
+        role(config, "router", "router", at.router)?,
+        role(config, "ingest", "ingest", at.ingest)?,
+        role(config, "sink", "sink", at.sink)?,
+        role(config, "catalog", "catalog", at.catalog)?,
+        distances(config)?,
+    ];
+    for address in &at.edges {
+        units.push(edge(config, address)?);
+    }
+    Ok(units)
+}
+
+fn role(config: &Config, name: &str, role: &str, health: Local) -> Result<Unit> {
+    let log = config.root.join("log").join(format!("{name}.log"));
+    let launch = Launch::new(tonearm()?, &config.root, log).args([role, "--config"]).args([config.file()]);
+    let probe = Probe::Http(format!("{}/health", health.url()));
+    let (ready_within, stop_within) = (READY_WITHIN, STOP_WITHIN);
+    Ok(Unit { name: name.to_owned(), launch, probe, ready_within, stop_within, postgres_dir: None })
+}
+
+fn edge(config: &Config, address: &EdgeAddress) -> Result<Unit> {
+    let mut unit = role(config, address.id, "edge", address.admin)?;
+    let own = [
+        ("TONEARM_EDGE_ID", address.id.to_owned()),
+        ("TONEARM_EDGE_POP", address.pop.id.to_owned()),
+        ("TONEARM_EDGE_LISTEN", address.listen.to_string()),
+        ("TONEARM_EDGE_ADMIN_LISTEN", address.admin.to_string()),
+        ("TONEARM_EDGE_CACHE_DIR", config.data(address.id).display().to_string()),
+    ];
+    unit.launch.env.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    Ok(unit)
+}
+
+/// One process relays for all edges.
+fn distances(config: &Config) -> Result<Unit> {
+    let us = std::env::current_exe().context("find our own binary")?;
+    let mut launch = Launch::new(us, &config.root, config.root.join("log/relay.log")).args(["relay"]);
+    for edge in &config.addresses.edges {
+        let distance = edge.pop.distance();
+        launch = launch.args(["--listen", &edge.relay.to_string(), "--to", &edge.listen.to_string()]);
+        launch = launch.args(["--rtt", &format!("{}ms", distance.round_trip.as_millis())]);
+        launch = launch.args(["--jitter", &format!("{}ms", distance.jitter.as_millis())]);
+    }
+    let probe = Probe::Tcp(config.addresses.edges[0].relay.to_string());
+    let (ready_within, stop_within) = (READY_WITHIN, Duration::from_secs(2));
+    Ok(Unit { name: "relay".to_owned(), launch, probe, ready_within, stop_within, postgres_dir: None })
+}
