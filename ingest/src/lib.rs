@@ -1,1 +1,33 @@
+//! Ingestion: HTTP to Kafka ([`start`]), Kafka to ClickHouse ([`sink::start`]).
+//!
+//! The path of one event: [`server`] reads a bounded body and finds the app by its write key; [`body`]
+//! cuts it into elements without looking into them; [`accept`] makes each an event with what only the
+//! server knows, or a refusal that names the field; [`publish`] gives the accepted ones to Kafka, waits
+//! for every acknowledgement and answers. Edges' [`deliveries`] take the same road. Then the [`sink`]
+//! moves them into ClickHouse.
+//!
+//! Promised: an element that was answered as accepted is in Kafka on all in-sync replicas; one
+//! malformed element is refused alone, by its index; a refusal for Kafka's sake comes only after Kafka's
+//! own deadline, so nothing arrives that will not arrive later still; bodies, elements and bytes in
+//! flight are bounded, and reaching a bound is a 4xx or a 503. Each row of Kafka is in ClickHouse exactly
+//! once, through crashes of the sink, of Kafka and of ClickHouse.
+//! Not promised: that an element refused with 503 is *not* in Kafka (its acknowledgement may have been
+//! lost). A client sends again with the same `event_id`, and both copies stay in the raw table until
+//! the sink filters by it; the views count by id.
 
+mod accept;
+mod body;
+mod config;
+mod deliveries;
+mod intake;
+mod kafka_watch;
+mod metrics;
+mod publish;
+mod server;
+pub mod sink;
+
+pub use config::{Config, IngestConfig};
+pub use server::start;
+
+/// The API of [`start`]'s listener.
+pub const OPENAPI: &str = include_str!("../openapi.json");

@@ -69,10 +69,16 @@ where
     let max = usize::try_from(max).unwrap_or(usize::MAX);
     match Limited::new(body, max).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => {
-            let detail = format!("the body is longer than {max} bytes");
-            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail))
-        }
-        Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "body-broken", "the body broke off")),
+        Err(e) => Err(body_problem(e.as_ref(), max)),
     }
+}
+
+/// What to answer when a [`Limited`] body could not be read to its end: 413 or 400.
+#[must_use]
+pub fn body_problem(error: &(dyn std::error::Error + Send + Sync + 'static), max: usize) -> Problem {
+    if error.is::<LengthLimitError>() {
+        let detail = format!("the body is longer than {max} bytes");
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail);
+    }
+    Problem::new(StatusCode::BAD_REQUEST, "body-broken", "the body broke off")
 }

@@ -1,0 +1,158 @@
+//! From an element's bytes to a message for Kafka, or a refusal. Pure: the clock and the count come in.
+
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use service::Problem;
+use uuid::Uuid;
+use wire::event::{AcceptedEvent, ElementError, Event};
+use wire::{FieldError, Timestamp};
+
+/// What Kafka gets for one element.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Message {
+    /// For the client, should Kafka refuse.
+    pub(crate) id: Uuid,
+    /// Elements of one key stay in order.
+    pub(crate) key: String,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Message {
+    pub(crate) fn new(id: Uuid, key: impl Into<String>, payload: &impl Serialize) -> Self {
+        let payload = serde_json::to_vec(payload).expect("wire payloads are structs of texts, numbers and lists");
+        Self { id, key: key.into(), payload }
+    }
+}
+
+/// Why an element is not accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refusal {
+    pub(crate) id: Option<String>,
+    pub(crate) status: StatusCode,
+    pub(crate) kind: &'static str,
+    pub(crate) field: Option<String>,
+    pub(crate) detail: String,
+}
+
+impl Refusal {
+    pub(crate) fn at(self, index: usize) -> ElementError {
+        ElementError {
+            index,
+            event_id: self.id,
+            status: self.status.as_u16(),
+            problem_type: Problem::type_uri(self.kind),
+            field: self.field,
+            detail: self.detail,
+            retryable: self.status.is_server_error(),
+        }
+    }
+
+    /// A value in the element is wrong; its id is told where it can be read all the same.
+    pub(crate) fn bad_field(error: FieldError, element: &[u8]) -> Self {
+        Self {
+            id: sent_id(element),
+            status: StatusCode::BAD_REQUEST,
+            kind: "bad-field",
+            field: Some(error.field),
+            detail: error.detail,
+        }
+    }
+}
+
+/// What only the server knows of a request's events.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) app: &'a str,
+    pub(crate) ingest_id: &'a str,
+    pub(crate) received_at: Timestamp,
+}
+
+/// One event as posted becomes the message that Kafka gets.
+pub(crate) fn event(element: &[u8], context: &Context<'_>, next_seq: impl FnOnce() -> u64) -> Result<Message, Refusal> {
+    let event = Event::parse(element).map_err(|error| Refusal::bad_field(error, element))?;
+    let accepted = envelope(event, context, next_seq());
+    let id = accepted.event.event_id;
+    Ok(Message::new(id, accepted.event.session_id.as_str(), &accepted))
+}
+
+fn envelope(event: Event, context: &Context<'_>, ingest_seq: u64) -> AcceptedEvent {
+    // Without `sent_at` nothing tells a slow clock from an event kept offline: the player's word stands.
+    let skew_ms = event.sent_at.map_or(0, |sent_at| context.received_at.millis_since(sent_at));
+    AcceptedEvent {
+        app: context.app.into(),
+        ingest_id: context.ingest_id.into(),
+        ingest_seq,
+        received_at: context.received_at,
+        event_ts: event.client_ts.saturating_add_millis(skew_ms),
+        skew_ms,
+        event,
+    }
+}
+
+/// The element's id as it was sent, even where the element is not what it should be; at most what a UUID needs twice.
+fn sent_id(element: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Identified {
+        #[serde(alias = "delivery_id")]
+        event_id: String,
+    }
+    let found: Identified = wire::field::parse(element).ok()?;
+    (found.event_id.len() <= 72).then_some(found.event_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01935b0e-0000-7000-8000-000000000001";
+
+    fn at(text: &str) -> Timestamp {
+        serde_json::from_value(text.into()).unwrap()
+    }
+
+    fn accept(element: &serde_json::Value) -> Result<AcceptedEvent, Refusal> {
+        let context = Context { app: "web", ingest_id: "i-1", received_at: at("2026-11-21T09:00:10Z") };
+        let message = event(element.to_string().as_bytes(), &context, || 7)?;
+        Ok(serde_json::from_slice(&message.payload).unwrap())
+    }
+
+    fn element(more: &serde_json::Value) -> serde_json::Value {
+        let mut all = serde_json::json!({
+            "event_id": ID, "type": "progress", "session_id": "s", "track_id": "t",
+            "client_ts": "2026-11-21T08:00:00Z"
+        });
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_by_an_hour_is_put_right() {
+        let accepted = accept(&element(&serde_json::json!({"sent_at": "2026-11-21T08:00:08Z"}))).unwrap();
+        assert_eq!(accepted.skew_ms, 3_602_000);
+        assert_eq!(accepted.event_ts, at("2026-11-21T09:00:02Z"));
+        assert_eq!((accepted.app.as_str(), accepted.ingest_id.as_str(), accepted.ingest_seq), ("web", "i-1", 7));
+    }
+
+    #[test]
+    fn without_the_time_of_sending_the_player_is_believed() {
+        let accepted = accept(&element(&serde_json::json!({}))).unwrap();
+        assert_eq!((accepted.skew_ms, accepted.event_ts), (0, at("2026-11-21T08:00:00Z")));
+    }
+
+    #[test]
+    fn absurd_clocks_stay_inside_what_clickhouse_holds() {
+        let sent = serde_json::json!({"client_ts": "2199-12-31T23:59:59Z", "sent_at": "1970-01-01T00:00:00Z"});
+        assert_eq!(accept(&element(&sent)).unwrap().event_ts, at("2199-12-31T23:59:59.999Z"));
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_and_the_event() {
+        let refused = accept(&element(&serde_json::json!({"position_ms": -1}))).unwrap_err().at(3);
+        assert_eq!((refused.index, refused.status, refused.retryable), (3, 400, false));
+        assert_eq!((refused.event_id.as_deref(), refused.field.as_deref()), (Some(ID), Some("position_ms")));
+        for odd in [serde_json::json!(null), serde_json::json!([1]), serde_json::json!("x"), serde_json::json!(1.5)] {
+            let refused = accept(&odd).unwrap_err();
+            assert_eq!((refused.id, refused.field.as_deref()), (None, Some(".")));
+        }
+    }
+}

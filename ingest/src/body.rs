@@ -1,0 +1,136 @@
+//! Cutting a body into elements. Nothing looks into an element here, so a broken one cannot hurt its
+//! neighbours: a JSON array is cut by JSON's own grammar, NDJSON by line feeds.
+
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use service::Problem;
+use wire::FieldError;
+
+/// Elements of one request; what a player keeps offline for a day fits, what holds a core for a second does not.
+pub(crate) const MAX_ELEMENTS: usize = 10_000;
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Ndjson,
+}
+
+impl Format {
+    /// By `Content-Type`. `text/plain` is JSON, for `navigator.sendBeacon` can send nothing else without a preflight.
+    ///
+    /// # Errors
+    /// 415 for any other type, for none, and for an encoding.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let unsupported =
+            |what: String| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", what));
+        if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return unsupported("the body must not have a Content-Encoding".into());
+        }
+        let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" | "text/plain" => Ok(Self::Json),
+            "application/x-ndjson" => Ok(Self::Ndjson),
+            "" => unsupported("a Content-Type is needed: application/json or application/x-ndjson".into()),
+            _ => unsupported("the Content-Type must be application/json or application/x-ndjson".into()),
+        }
+    }
+
+    /// # Errors
+    /// 415 for anything but JSON.
+    pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
+        match Self::of(headers)? {
+            Self::Json => Ok(()),
+            Self::Ndjson => {
+                let detail = "the Content-Type must be application/json";
+                Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", detail))
+            }
+        }
+    }
+}
+
+/// The elements of a body of events: 1 to [`MAX_ELEMENTS`] of them.
+///
+/// # Errors
+/// 400 when the body is not of the format or has no element, 413 when it has too many.
+pub(crate) fn events(body: &[u8], format: Format) -> Result<Vec<&[u8]>, Problem> {
+    match format {
+        Format::Ndjson => counted(body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty())),
+        Format::Json => json_events(body),
+    }
+}
+
+/// The elements of `{"deliveries":[…]}`: 1 to [`MAX_ELEMENTS`] of them.
+///
+/// # Errors
+/// As [`events`].
+pub(crate) fn deliveries(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        deliveries: Option<&'a RawValue>,
+    }
+    require_start(body, b"{", "the body must be {\"deliveries\":[…]}")?;
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|e| not_json(&e))?;
+    let list = envelope.deliveries.ok_or_else(|| FieldError::new("deliveries", "is required"))?;
+    array("deliveries", list.get().as_bytes())
+}
+
+fn json_events(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        events: Option<&'a RawValue>,
+    }
+    require_start(body, b"{[", "the body must be an event, an array of events, or {\"events\":[…]}")?;
+    if body.trim_ascii_start().starts_with(b"[") {
+        return array(".", body);
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|e| not_json(&e))?;
+    match envelope.events {
+        Some(list) => array("events", list.get().as_bytes()),
+        None => Ok(vec![body.trim_ascii()]),
+    }
+}
+
+/// serde would read a struct from an array too.
+fn require_start(body: &[u8], any_of: &[u8], detail: &str) -> Result<(), Problem> {
+    match body.trim_ascii_start().first() {
+        Some(first) if any_of.contains(first) => Ok(()),
+        Some(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "not-json", detail)),
+        None => Err(empty()),
+    }
+}
+
+fn array<'a>(field: &str, json: &'a [u8]) -> Result<Vec<&'a [u8]>, Problem> {
+    if !json.trim_ascii_start().starts_with(b"[") {
+        return Err(FieldError::new(field, "must be an array").into());
+    }
+    let elements: Vec<&RawValue> = serde_json::from_slice(json).map_err(|e| not_json(&e))?;
+    counted(elements.into_iter().map(|element| element.get().as_bytes()))
+}
+
+fn counted<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Result<Vec<&'a [u8]>, Problem> {
+    let elements: Vec<&[u8]> = elements.take(MAX_ELEMENTS + 1).collect();
+    match elements.len() {
+        0 => Err(empty()),
+        1..=MAX_ELEMENTS => Ok(elements),
+        _ => {
+            let detail = format!("a request may have at most {MAX_ELEMENTS} elements");
+            Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-many-elements", detail))
+        }
+    }
+}
+
+fn empty() -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "empty-batch", "the body has no element")
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "not-json", format!("the body is not the expected JSON: {error}"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! What the ingest role is told.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+use service::config::{AuthConfig, HttpConfig, KafkaConfig, Loader, Problems, Section};
+use service::kafka::MESSAGE_TIMEOUT;
+
+/// `[ingest]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestConfig {
+    /// Goes into every event, with a suffix that is new at every start.
+    pub id: String,
+    pub listen: SocketAddr,
+    /// Body bytes of all requests that wait for Kafka; beyond it requests get 503.
+    pub max_in_flight: ByteSize,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 7100));
+        Self { id: "ingest".into(), listen, max_in_flight: ByteSize::mib(64) }
+    }
+}
+
+impl Section for IngestConfig {
+    const NAME: &'static str = "ingest";
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if !(1..=63).contains(&self.id.len()) || !self.id.bytes().all(legal) {
+            problems.add("id", "must be 1 to 63 of a-z, A-Z, 0-9, dot, underscore, hyphen");
+        }
+        if !(1..=4096).contains(&(self.max_in_flight.as_u64() >> 20)) {
+            problems.add("max_in_flight", "must be between 1 MiB and 4 GiB");
+        }
+    }
+}
+
+/// All that the role reads.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    pub ingest: IngestConfig,
+    pub http: HttpConfig,
+    pub kafka: KafkaConfig,
+    pub auth: AuthConfig,
+}
+
+/// Reading a body, and answering after Kafka's last word.
+const AROUND_KAFKA: Duration = Duration::from_secs(5);
+
+impl Config {
+    pub fn read(loader: &mut Loader) -> Self {
+        Self { ingest: loader.section(), http: loader.section(), kafka: loader.section(), auth: loader.section() }
+    }
+
+    /// # Errors
+    /// When a request could be given up while its events may still arrive.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let needed = MESSAGE_TIMEOUT + AROUND_KAFKA;
+        anyhow::ensure!(
+            self.http.request_timeout.0 >= needed,
+            "http.request_timeout must be at least {needed:?} for ingest, which answers after Kafka's last word"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! The listener: who asks, what is asked, and what is answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, Method, Uri, header};
+use axum::response::Response;
+use axum::routing::post;
+use serde::Deserialize;
+use service::auth::{AdminToken, bearer, same_secret};
+use service::config::WriteKey;
+use service::{Health, Problem, Running, Shutdown};
+use tower_http::cors::{Any, CorsLayer};
+use uuid::Uuid;
+use wire::Timestamp;
+use wire::topic::Topic;
+
+use crate::accept::{self, Context};
+use crate::body::{self, Format};
+use crate::intake::Intake;
+use crate::kafka_watch::KafkaWatch;
+use crate::publish::Publisher;
+use crate::{Config, OPENAPI, deliveries, metrics};
+
+struct Ingest {
+    /// Configured name and a part that is new at every start, so that a count from 1 is never mistaken for another's.
+    id: String,
+    seq: AtomicU64,
+    keys: Vec<WriteKey>,
+    admin: AdminToken,
+    intake: Intake,
+    watch: Arc<KafkaWatch>,
+    listens: Publisher,
+    deliveries: Publisher,
+}
+
+/// Starts the role. Kafka may be away: until it answers, health says so and posts get 503.
+///
+/// # Errors
+/// When the address cannot be had or the configuration contradicts itself.
+pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
+    config.check()?;
+    let health = Health::new("ingest");
+    let listener = service::http::bind(config.ingest.listen).await?;
+    let addr = listener.local_addr()?;
+    let state = Arc::new(Ingest::new(&config, &health, &shutdown)?);
+    let app = service::limits::complete(routes(state), OPENAPI, &health, &config.http);
+    health.ready();
+    tracing::info!(%addr, "ingest listens");
+    let serving = service::http::serve(listener, app, config.http, health, shutdown.clone());
+    let main = tokio::spawn(async move {
+        serving.await;
+        Ok(())
+    });
+    Ok(Running::new(addr, shutdown, main))
+}
+
+fn routes(state: Arc<Ingest>) -> Router {
+    // Any origin: what a browser may do here, its write key says.
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .expose_headers([header::RETRY_AFTER])
+        .max_age(std::time::Duration::from_secs(3600));
+    Router::new()
+        .route("/v1/events", post(post_events).layer(cors))
+        .route("/v1/deliveries", post(post_deliveries))
+        .with_state(state)
+}
+
+async fn post_events(
+    State(ingest): State<Arc<Ingest>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let received_at = Timestamp::now();
+    let app = ingest.app(&uri, &headers)?;
+    let format = Format::of(&headers)?;
+    ingest.watch.check()?;
+    let held = ingest.intake.read(body).await?;
+    metrics::EVENTS.bytes.increment(held.body.len() as u64);
+    let elements = body::events(&held.body, format)?;
+    let context = Context { app, ingest_id: &ingest.id, received_at };
+    let pending = ingest.listens.send(&elements, |element| accept::event(element, &context, || ingest.next_seq()));
+    Ok(pending.answer().await)
+}
+
+async fn post_deliveries(
+    State(ingest): State<Arc<Ingest>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    ingest.admin.check(&headers)?;
+    Format::json_only(&headers)?;
+    ingest.watch.check()?;
+    let held = ingest.intake.read(body).await?;
+    metrics::DELIVERIES.bytes.increment(held.body.len() as u64);
+    let elements = body::deliveries(&held.body)?;
+    Ok(ingest.deliveries.send(&elements, deliveries::delivery).answer().await)
+}
+
+#[derive(Deserialize)]
+struct KeyInQuery {
+    key: Option<String>,
+}
+
+impl Ingest {
+    fn new(config: &Config, health: &Health, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let producer = service::kafka::producer(&config.kafka)?;
+        let topic = |topic: Topic| topic.name(&config.kafka.topic_prefix);
+        let topics = vec![topic(Topic::Listens), topic(Topic::Deliveries)];
+        let watch = KafkaWatch::start(producer.clone(), topics, health.clone(), shutdown.clone());
+        let publisher =
+            |to, counters| Publisher { producer: producer.clone(), topic: topic(to), watch: watch.clone(), counters };
+        Ok(Self {
+            id: format!("{}-{}", config.ingest.id, &Uuid::now_v7().simple().to_string()[20..]),
+            seq: AtomicU64::new(0),
+            keys: config.auth.write_keys.clone(),
+            admin: AdminToken::new(&config.auth),
+            intake: Intake::new(config.http.max_body.as_u64(), config.ingest.max_in_flight.as_u64()),
+            listens: publisher(Topic::Listens, &metrics::EVENTS),
+            deliveries: publisher(Topic::Deliveries, &metrics::DELIVERIES),
+            watch,
+        })
+    }
+
+    fn next_seq(&self) -> u64 {
+        self.seq.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The app whose write key the request shows, in its header or its query.
+    fn app(&self, uri: &Uri, headers: &HeaderMap) -> Result<&str, Problem> {
+        let in_query = || Query::<KeyInQuery>::try_from_uri(uri).ok().and_then(|query| query.0.key);
+        let Some(shown) = bearer(headers).map(str::to_owned).or_else(in_query) else {
+            return Err(Problem::unauthorized("a write key is needed, as Authorization: Bearer KEY or ?key=KEY"));
+        };
+        // All of them are compared, so that the time does not tell which one it was.
+        let matching = self.keys.iter().fold(None, |found, known| {
+            if same_secret(&shown, known.key.expose()) { Some(known.app.as_str()) } else { found }
+        });
+        matching.ok_or_else(|| Problem::unauthorized("the write key is wrong"))
+    }
+}
