@@ -114,6 +114,9 @@ impl Kafka {
             // One node needs no fifty partitions of either; fewer open faster.
             "offsets.topic.num.partitions=4".to_owned(),
             "transaction.state.log.num.partitions=4".to_owned(),
+            // After a `kill -9` the node waits for its former self's session to end; nine seconds by default.
+            "broker.session.timeout.ms=4000".to_owned(),
+            "broker.heartbeat.interval.ms=1000".to_owned(),
             "group.initial.rebalance.delay.ms=0".to_owned(),
             "auto.create.topics.enable=false".to_owned(),
         ];

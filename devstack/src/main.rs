@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -72,8 +73,18 @@ struct Relays {
     jitter: Vec<Duration>,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("devstack: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Up { detach: true, .. } => supervise(stack::up(Manner::Detach)),
         Command::Up { background: true, .. } => supervise(stack::up(Manner::Background)),
         Command::Up { .. } => supervise(stack::up(Manner::Foreground)),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tokio::process::{Child, Command};
 
-use super::hold::ready_file;
+use super::hold::{ready_file, unmark};
 use crate::session::Ended;
 
 /// The first run fetches servers and makes the library.
@@ -21,6 +21,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// When it ends before that, or we are told to stop.
 pub async fn up(root: &Path) -> Result<()> {
+    // A killed stack left its mark, and the new one has not begun: nobody else may be asked to remove it.
+    unmark(root);
     let mut story = Story::begin(root)?;
     let mut ended = Ended::listen()?;
     let us = std::env::current_exe().context("find our own binary")?;

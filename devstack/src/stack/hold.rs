@@ -49,7 +49,7 @@ impl Hold {
         }
         lock.write(&std::process::id().to_string())?;
         let hold = Self { lock, root: root.to_path_buf() };
-        hold.unmark();
+        unmark(root);
         Ok(Some(hold))
     }
 
@@ -58,19 +58,19 @@ impl Hold {
     pub fn mark_ready(&self) -> Result<()> {
         std::fs::write(ready_file(&self.root), "").context("mark the stack as ready")
     }
-
-    fn unmark(&self) {
-        // Mostly there is none.
-        let _ = std::fs::remove_file(ready_file(&self.root));
-    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.unmark();
+        unmark(&self.root);
         // An old pid left inside costs the next run a word.
         let _ = self.lock.write("");
     }
+}
+
+pub(super) fn unmark(root: &Path) {
+    // Mostly there is none.
+    let _ = std::fs::remove_file(ready_file(root));
 }
 
 fn pid(root: &Path) -> Option<Pid> {
