@@ -6,4 +6,6 @@
 mod support;
 
 mod command_line;
+mod local_stack;
+mod one_listen;
 mod sink_killed;
