@@ -70,3 +70,36 @@ pub async fn make(library: &Path) -> Result<Vec<PathBuf>> {
     let made = TITLES.iter().map(|title| encode::track(title, &edition));
     futures_util::stream::iter(made).buffered(AT_ONCE).try_collect().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_track_has_its_ladder_and_its_file_and_is_made_once() {
+        let edition = tempfile::tempdir().unwrap();
+        let short = title(1, "Short", "Test", 13);
+        let folder = encode::track(&short, edition.path()).await.unwrap();
+        let objects = upload::objects(&short, &folder).unwrap();
+        let names: Vec<&str> = objects.iter().map(|object| object.key.as_str()).collect();
+        for rung in encode::LADDER {
+            for name in ["init.mp4", "media.m3u8", "000.m4s", "001.m4s", "002.m4s"] {
+                let key = format!("tracks/trk-001/v1/{rung}/{name}");
+                assert!(names.contains(&key.as_str()), "{key} is not among {names:?}");
+            }
+        }
+        assert!(objects.iter().all(|object| object.bytes > 0));
+        publish::spec(&short, objects).unwrap().check().unwrap();
+        let made = folder.join("track.m4a").metadata().unwrap().modified().unwrap();
+        encode::track(&short, edition.path()).await.unwrap();
+        assert_eq!(folder.join("track.m4a").metadata().unwrap().modified().unwrap(), made);
+    }
+
+    #[test]
+    fn no_two_titles_are_alike() {
+        let numbers: std::collections::HashSet<_> = TITLES.iter().map(|title| title.number).collect();
+        let lengths: std::collections::HashSet<_> = TITLES.iter().map(|title| title.seconds).collect();
+        assert_eq!((numbers.len(), lengths.len()), (TITLES.len(), TITLES.len()));
+        assert!(TITLES.iter().all(|title| title.seconds >= 60));
+    }
+}

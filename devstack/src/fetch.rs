@@ -26,7 +26,7 @@ const KAFKA_POM: &str = concat!(
     "<project><modelVersion>4.0.0</modelVersion>\n",
     "  <groupId>tonearm</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>\n",
     "  <dependencies>\n",
-    "    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>4.1.1</version></dependency>\n",
+    "    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>KAFKA_VERSION</version></dependency>\n",
     "    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.25.1</version></dependency>\n",
     "  </dependencies>\n",
     "</project>\n",
@@ -52,7 +52,7 @@ pub async fn kafka() -> Result<PathBuf> {
 }
 
 async fn download_kafka(into: PathBuf) -> Result<()> {
-    fs::write(into.join("pom.xml"), KAFKA_POM)?;
+    fs::write(into.join("pom.xml"), KAFKA_POM.replace("KAFKA_VERSION", KAFKA_VERSION))?;
     run(&into, "mvn", &["-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"]).await
 }
 

@@ -75,7 +75,7 @@ impl Catalog {
     }
 }
 
-fn spec(title: &Title, objects: Vec<ObjectRef>) -> Result<TrackSpec> {
+pub(super) fn spec(title: &Title, objects: Vec<ObjectRef>) -> Result<TrackSpec> {
     let key = |name: &str| ObjectKey::new(upload::prefix(title) + name);
     let rendition =
         |kind, name, kbps| anyhow::Ok(Rendition { kind, key: key(name)?, codec: CODEC.to_owned(), bitrate_kbps: kbps });
