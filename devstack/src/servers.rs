@@ -163,6 +163,13 @@ impl Servers {
         supervised.order(order).await
     }
 
+    /// Ends them at once, where their data is thrown away.
+    pub async fn kill(self) {
+        let kills = self.running.iter().map(|(_, server)| server.order(Order::Kill));
+        // One that cannot be killed is told of our end by the kernel.
+        let _ = futures_util::future::join_all(kills).await;
+    }
+
     /// Stops them side by side, in order.
     pub async fn finish(self) {
         let stops = self.running.into_iter().map(|(_, server)| server.finish());

@@ -45,7 +45,7 @@ impl Session {
                 Err(error)
             }
         };
-        self.clean_up()?;
+        self.clean_up().await?;
         outcome
     }
 
@@ -73,15 +73,15 @@ impl Session {
             () = ended.signalled() => {}
         }
         if self.ephemeral {
-            drop(servers);
+            servers.kill().await;
         } else {
             servers.finish().await;
         }
         Ok(())
     }
 
-    /// Dropped servers take a moment to go and may still write.
-    fn clean_up(&self) -> Result<()> {
+    /// A killed server's children take a moment to go, and may still write.
+    async fn clean_up(&self) -> Result<()> {
         if !self.ephemeral {
             return Ok(());
         }
@@ -89,7 +89,7 @@ impl Session {
             if fs::remove_dir_all(&self.dir).is_ok() {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(100));
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         fs::remove_dir_all(&self.dir).with_context(|| format!("remove {}", self.dir.display()))
     }
