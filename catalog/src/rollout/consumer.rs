@@ -20,6 +20,10 @@ use super::plan::{Planned, plan};
 use crate::metrics;
 use crate::stored::{in_time, is_transient};
 
+/// librdkafka queues one error a try while brokers are away, and events come behind them: a growing
+/// wait here would outlast the outage. This only keeps an unforeseen storm of errors from spinning.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+
 /// The rollout's side of the content topic; catalogs side by side share its partitions.
 pub(crate) struct Consumer {
     events: StreamConsumer,
@@ -65,18 +69,15 @@ impl Consumer {
     }
 
     async fn read(&self) {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             match self.events.recv().await {
                 Ok(message) => {
-                    backoff.reset();
                     self.handle(&message).await;
                     self.commit(&message);
                 }
-                // librdkafka reconnects by itself and reports each try; `kafka` in health says the same.
                 Err(error) => {
-                    tracing::debug!(%error, "cannot read content events; it is tried again");
-                    backoff.wait().await;
+                    tracing::debug!(%error, "cannot read content events; librdkafka tries again");
+                    tokio::time::sleep(ERROR_PAUSE).await;
                 }
             }
         }

@@ -125,14 +125,10 @@ async fn withdrawal_ends_a_rollout_and_purges_every_edge() {
         [&fra_1, &waw_1].iter().all(|edge| edge.keys("/v1/purge") == all).then_some(())
     })
     .await;
-    let track = eventually("both are noted", async || {
-        let track = catalog.api.track("t").await;
-        let rows = rollout(&track, "state");
-        (rows.len() == 2 && rows.iter().all(|(_, state)| *state == "done")).then_some(track)
-    })
-    .await;
-    assert_eq!(track["state"], "withdrawn");
-    assert_eq!(rollout(&track, "step"), [("fra-1", &json!("purge")), ("waw-1", &json!("purge"))]);
+    let noted = "SELECT count(*) FROM rollouts WHERE step = 'purge' AND state = 'done'";
+    eventually("both are noted", async || (stage.number(noted).await == 2).then_some(())).await;
+    assert_eq!(catalog.api.state("t").await, "withdrawn");
+    assert_eq!(stage.number("SELECT count(*) FROM rollouts WHERE state = 'waiting'").await, 0);
     assert!(waw_1.keys("/v1/warm").is_empty());
     catalog.stop().await;
 }

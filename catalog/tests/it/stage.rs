@@ -7,7 +7,7 @@ use devstack::TestServers;
 use http::Method;
 use serde_json::{Value, json};
 use service::client::{Answer, ApiClient};
-use service::config::{AuthConfig, HttpConfig, KafkaConfig, Loader, PostgresConfig, Secret, Span};
+use service::config::{AuthConfig, HttpConfig, KafkaConfig, Loader, LogConfig, PostgresConfig, Secret, Span};
 use service::{Running, Shutdown};
 use sqlx::PgPool;
 use tokio::sync::RwLock;
@@ -36,6 +36,8 @@ impl Stage {
     }
 
     async fn set(kafka_stays: Box<dyn Any + Send>) -> Self {
+        let level = std::env::var("TONEARM_LOG_LEVEL").unwrap_or_else(|_| "off".into());
+        service::telemetry::start(&LogConfig { level, ..LogConfig::default() });
         let servers = TestServers::shared().await;
         let postgres = servers.fresh_postgres().await;
         let database = PostgresConfig { url: Secret::new(&postgres), max_connections: 4 };
