@@ -52,8 +52,9 @@ impl Site {
 }
 
 fn parse_base(field: &str, base: &str, path: &str) -> Result<Uri, FieldError> {
-    if base.contains(['?', '#']) {
-        return Err(FieldError::new(field, "must be a URL without query and fragment"));
+    let url = url::Url::parse(base).map_err(|e| FieldError::new(field, format!("is no URL: {e}")))?;
+    if base.contains(['?', '#']) || !url.username().is_empty() || url.password().is_some() {
+        return Err(FieldError::new(field, "must be a URL without user, query and fragment"));
     }
     let uri = format!("{base}{path}").parse::<Uri>().map_err(|e| FieldError::new(field, format!("is no URL: {e}")))?;
     match uri.host() {
@@ -151,7 +152,7 @@ mod tests {
 
     #[test]
     fn urls_that_no_prober_can_use() {
-        for url in ["http://", "http://[::1", "http://a?x", "http://a#x", "http://a:99999"] {
+        for url in ["http://", "http://[::1", "http://a?x", "http://a#x", "http://me@a", "http://a:99999"] {
             let error = Site::new(edge("a", url)).unwrap_err();
             assert_eq!(error.field, "url", "{url}");
         }

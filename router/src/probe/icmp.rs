@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use surge_ping::{Client, Config, ICMP, PingIdentifier, PingSequence, Pinger};
+use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, Pinger};
 
 use super::{Outcome, Probe, note, within};
 use crate::signals::Signals;
@@ -58,7 +58,16 @@ impl Ping {
             self.pinger = Some(self.client.pinger(self.host, PingIdentifier(rand::random())).await);
         }
         let pinger = self.pinger.as_mut()?.timeout(self.timeout);
-        pinger.ping(PingSequence(self.sequence), &PAYLOAD).await.ok().map(|(_, rtt)| rtt)
+        let (packet, rtt) = pinger.ping(PingSequence(self.sequence), &PAYLOAD).await.ok()?;
+        is_echo(&packet).then_some(rtt)
+    }
+}
+
+/// surge-ping hands over whatever answers a ping, a router's "host unreachable" too.
+fn is_echo(packet: &IcmpPacket) -> bool {
+    match packet {
+        IcmpPacket::V4(v4) => v4.get_icmp_type().0 == 0,
+        IcmpPacket::V6(v6) => v6.get_icmpv6_type().0 == 129,
     }
 }
 
@@ -83,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn this_machine_answers_and_a_documentation_address_does_not() {
+    async fn this_machine_answers_and_an_address_that_cannot_be_pinged_does_not() {
         let sockets = Sockets::open();
         let Some(mut near) = sockets.ping(IpAddr::from([127, 0, 0, 1]), Duration::from_secs(5)) else {
             eprintln!("skipped: no ICMP socket (needs root, CAP_NET_RAW or net.ipv4.ping_group_range)");
@@ -91,8 +100,8 @@ mod tests {
         };
         let Outcome::Answered(Some(rtt_ms)) = near.probe().await else { panic!("loopback did not answer") };
         assert!(rtt_ms > 0.0 && rtt_ms < 5000.0, "{rtt_ms}");
-        // RFC 5737: nobody is there.
-        let mut nobody = sockets.ping(IpAddr::from([192, 0, 2, 1]), Duration::from_millis(50)).unwrap();
+        // Broadcasting is refused to a socket that did not ask for it: nothing is even sent.
+        let mut nobody = sockets.ping(IpAddr::from([255, 255, 255, 255]), Duration::from_millis(50)).unwrap();
         assert_eq!(nobody.probe().await, Outcome::Lost);
     }
 }
