@@ -1,1 +1,82 @@
-//! x
+//! Kafka to ClickHouse, each message exactly once.
+//!
+//! The path of one batch: [`mover`], one thread, polls messages and gives each to its [`partition`], whose
+//! [`batch`] keeps it as a row ([`rows`]) or, where it is none, as a [`dead_letter`]. A batch that is due
+//! is announced: its offsets, the [`intent`], go into the metadata of Kafka's commit. Only then an
+//! [`insert`] task takes it to ClickHouse, under a token that names these offsets. Then the offset after
+//! it is committed, and the intent with it is gone.
+//!
+//! Why that is exactly once: whoever gets the partition next, after a crash at any point, reads the
+//! intent first, gathers exactly those offsets again and inserts them under the same token, which
+//! ClickHouse drops if it has it. Kafka fences commits of a sink that lost its partitions, and all
+//! commits are made by the thread that learns of the loss, so none comes late.
+//!
+//! Promised: nothing is skipped. A message that cannot be read goes to the dead-letter topic and table;
+//! a batch that ClickHouse refuses is tried for ever while its partition waits and health says why.
+//! Memory is bounded by `max_buffered`. A batch is visible about `batch_wait` after its first message.
+//! Not promised: that a message which a client produced twice is stored once; a topic that is deleted
+//! and made anew under the same name reuses offsets, and so tokens, of the last 10,000 batches.
+
+mod batch;
+mod config;
+mod consumer;
+mod dead_letter;
+mod insert;
+mod intent;
+mod metrics;
+mod mover;
+mod partition;
+mod rowbinary;
+mod rows;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use service::{Health, Running, Shutdown};
+use tokio::task::JoinHandle;
+
+pub use config::{Config, SinkConfig};
+
+/// The API of [`start`]'s listener.
+pub const OPENAPI: &str = include_str!("../sink.openapi.json");
+
+/// Beyond the drain itself: leaving the group takes a round trip or two.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// Starts the role. Kafka and ClickHouse may be away; health says so, and the work begins when they come.
+///
+/// # Errors
+/// When the address cannot be had or librdkafka refuses the configuration.
+pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
+    let health = Health::new("sink");
+    let listener = service::http::bind(config.sink.listen).await?;
+    let addr = listener.local_addr()?;
+    let mover = mover::Mover::new(&config, health.clone(), shutdown.clone())?;
+    let app = service::limits::complete(Router::new(), OPENAPI, &health, &config.http);
+    health.ready();
+    tracing::info!(%addr, "sink listens");
+    let moving = tokio::task::spawn_blocking(move || mover.run());
+    let patience = config.http.drain_timeout.0 + LEAVING;
+    let serving = service::http::serve(listener, app, config.http, health, shutdown.clone());
+    let main = tokio::spawn(supervise(moving, tokio::spawn(serving), shutdown.clone(), patience));
+    Ok(Running::new(addr, shutdown, main))
+}
+
+/// Ends with the mover: a sink that answers but moves nothing is of no use.
+async fn supervise(
+    mut moving: JoinHandle<anyhow::Result<()>>,
+    serving: JoinHandle<()>,
+    shutdown: Shutdown,
+    patience: Duration,
+) -> anyhow::Result<()> {
+    let moved = tokio::select! {
+        moved = &mut moving => moved,
+        () = shutdown.cancelled() => {
+            tokio::time::timeout(patience, moving).await.context("the sink did not leave Kafka in time")?
+        }
+    };
+    shutdown.cancel();
+    serving.await?;
+    moved.context("the sink panicked")?
+}

@@ -1,0 +1,23 @@
+//! The sink's metrics.
+
+use service::metrics::Metric;
+
+pub(super) const ROWS: Metric = Metric::new("tonearm_sink_rows_total", "rows that ClickHouse acknowledged, by table");
+pub(super) const BATCHES: Metric = Metric::new("tonearm_sink_batches_total", "inserts acknowledged, by table");
+pub(super) const DEAD: Metric = Metric::new("tonearm_sink_dead_letters_total", "messages set aside, by table");
+pub(super) const FAILURES: Metric = Metric::new(
+    "tonearm_sink_insert_failures_total",
+    "attempts of an insert that failed and were made again, by table",
+);
+pub(super) const INSERT: Metric = Metric::new(
+    "tonearm_sink_insert_seconds",
+    "from a batch's first attempt to ClickHouse's acknowledgement, by table",
+);
+pub(super) const LAG: Metric =
+    Metric::new("tonearm_sink_lag_messages", "messages in this sink's partitions that are not committed yet, by topic");
+pub(super) const MISSING: Metric = Metric::new(
+    "tonearm_sink_missing_offsets_total",
+    "offsets that Kafka no longer had when they should have come, by topic",
+);
+pub(super) const BUFFERED: Metric = Metric::new("tonearm_sink_buffered_bytes", "bytes of all batches");
+pub(super) const PARTITIONS: Metric = Metric::new("tonearm_sink_partitions", "partitions that this sink has");

@@ -1,0 +1,336 @@
+//! The one thread that talks to Kafka: it polls, lets partitions advance, and commits.
+//!
+//! Commits wait for Kafka's answer right here. That is what makes a revocation safe: it arrives inside
+//! `poll`, so when it is seen no commit of ours is on its way, and none for a revoked partition follows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use futures_util::FutureExt;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use service::backoff::Backoff;
+use service::health::Status;
+use service::{Health, Shutdown};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use wire::Timestamp;
+
+use super::Config;
+use super::batch::Limits;
+use super::consumer::{self, Change, Consumer, Place, Standing};
+use super::insert::{Job, Store};
+use super::metrics;
+use super::partition::{Order, Partition};
+use super::rows::{Incoming, Table};
+
+/// How long a poll may wait: inserts that end meanwhile wait as long for their commit.
+const POLL: Duration = Duration::from_millis(10);
+/// Partitions are looked through this often; a busy poll returns far more often than they change.
+const STEP: Duration = Duration::from_millis(5);
+const REPORT: Duration = Duration::from_secs(1);
+const ADOPT_WITHIN: Duration = Duration::from_secs(60);
+
+pub(super) struct Mover {
+    consumer: Arc<Consumer>,
+    store: Arc<Store>,
+    /// Which table a topic goes into.
+    tables: HashMap<String, Table>,
+    owned: HashMap<Place, Owned>,
+    limits: Limits,
+    max_buffered: usize,
+    health: Health,
+    shutdown: Shutdown,
+    drain: Duration,
+    commit_backoff: Backoff,
+    commit_after: Instant,
+    joined: bool,
+}
+
+/// A partition while it is ours.
+struct Owned {
+    partition: Partition,
+    insert: Option<JoinHandle<()>>,
+    paused: bool,
+}
+
+impl Drop for Owned {
+    /// The next owner inserts the same range under the same token, so ours may stop anywhere.
+    fn drop(&mut self) {
+        if let Some(insert) = &self.insert {
+            insert.abort();
+        }
+    }
+}
+
+impl Mover {
+    pub(super) fn new(config: &Config, health: Health, shutdown: Shutdown) -> anyhow::Result<Self> {
+        let tables: HashMap<String, Table> =
+            Table::ALL.into_iter().map(|table| (table.topic().name(&config.kafka.topic_prefix), table)).collect();
+        let topics: Vec<String> = tables.keys().cloned().collect();
+        health.set("kafka", Status::Down("joining the group".into()));
+        let size = |bytes: bytesize::ByteSize| usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX);
+        let sink = &config.sink;
+        Ok(Self {
+            consumer: Arc::new(consumer::join(&config.kafka, &sink.id, &topics)?),
+            store: Arc::new(Store::new(&config.clickhouse, &config.kafka, health.clone())?),
+            tables,
+            owned: HashMap::new(),
+            limits: Limits { rows: sink.batch_rows, bytes: size(sink.batch_bytes), wait: sink.batch_wait.0 },
+            max_buffered: size(sink.max_buffered),
+            health,
+            shutdown,
+            drain: config.http.drain_timeout.0,
+            commit_backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)),
+            commit_after: Instant::now(),
+            joined: false,
+        })
+    }
+
+    /// Moves until the shutdown, then stores what it holds, as far as the drain's deadline allows.
+    ///
+    /// # Errors
+    /// When it cannot go on: another sink took its id, or a partition's state cannot be known.
+    pub(super) fn run(mut self) -> anyhow::Result<()> {
+        let greeting = Handle::current().spawn(self.store.clone().greet());
+        let consumer = self.consumer.clone();
+        let (mut stepped, mut reported) = (Instant::now(), Instant::now());
+        while !self.shutdown.is_cancelled() {
+            let message = consumer.poll(POLL);
+            // Before the message: it may be the first of a partition that was just assigned.
+            self.change()?;
+            let now = Instant::now();
+            let full = match message {
+                Some(message) => self.receive(message, now)?,
+                None => false,
+            };
+            if full || now.duration_since(stepped) >= STEP {
+                self.step(now, false)?;
+                stepped = now;
+            }
+            if now.duration_since(reported) >= REPORT {
+                self.report();
+                reported = now;
+            }
+        }
+        greeting.abort();
+        self.finish()
+    }
+
+    /// Gives a message to its partition; true when that is full now.
+    fn receive(&mut self, message: Result<BorrowedMessage<'_>, KafkaError>, now: Instant) -> anyhow::Result<bool> {
+        let message = match message {
+            Ok(message) => message,
+            Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
+                return Err(error).context("kafka shut this sink out; does another one have the same sink.id?");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot read from Kafka");
+                return Ok(false);
+            }
+        };
+        let place = (message.topic().to_owned(), message.partition());
+        // It was ours when it was fetched; who owns it now reads it again.
+        let Some(owned) = self.owned.get_mut(&place) else { return Ok(false) };
+        let order = owned.partition.take(&incoming(&message), now).with_context(|| place.0.clone())?;
+        tell(order, &place, message.offset());
+        Ok(owned.partition.is_full(&self.limits))
+    }
+
+    /// Follows what the group decided since the last poll.
+    fn change(&mut self) -> anyhow::Result<()> {
+        for change in self.consumer.context().take_changes() {
+            match change {
+                Change::Assigned(places) => self.adopt(&places)?,
+                Change::Revoked(places) => self.owned.retain(|place, _| !places.contains(place)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Learns where the group stands in partitions that are ours now. Not one message may be taken
+    /// before that, so nothing else is done meanwhile.
+    fn adopt(&mut self, places: &[Place]) -> anyhow::Result<()> {
+        self.joined = true;
+        if places.is_empty() {
+            return Ok(());
+        }
+        let standings = self.standings(places)?;
+        for (place, Standing { committed, intent }) in standings {
+            let Some(table) = self.tables.get(&place.0) else { bail!("{} is none of the sink's topics", place.0) };
+            if let Some(intent) = intent {
+                tracing::info!(
+                    topic = place.0,
+                    partition = place.1,
+                    ?intent,
+                    "replaying what an earlier sink announced"
+                );
+            }
+            let partition = Partition::new(*table, committed, intent);
+            self.owned.insert(place, Owned { partition, insert: None, paused: false });
+        }
+        tracing::info!(new = places.len(), all = self.owned.len(), "partitions assigned");
+        Ok(())
+    }
+
+    fn standings(&self, places: &[Place]) -> anyhow::Result<HashMap<Place, Standing>> {
+        let deadline = Instant::now() + ADOPT_WITHIN;
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        loop {
+            match consumer::standings(&self.consumer, places) {
+                Ok(found) => return Ok(found),
+                Err(error) if Instant::now() > deadline || self.shutdown.is_cancelled() => return Err(error),
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "asking again"),
+            }
+            std::thread::sleep(backoff.next_delay());
+        }
+    }
+
+    /// Lets every partition go as far as it can.
+    fn step(&mut self, now: Instant, stopping: bool) -> anyhow::Result<()> {
+        let buffered: usize = self.owned.values().map(|owned| owned.partition.bytes()).sum();
+        let crowded = buffered >= self.max_buffered;
+        for owned in self.owned.values_mut() {
+            owned.harvest()?;
+            owned.partition.advance(now, &self.limits, stopping || crowded);
+        }
+        if now >= self.commit_after {
+            self.commit(now);
+        }
+        self.pause(crowded, stopping)
+    }
+
+    /// Tells Kafka what it should know; what it then knows may be inserted.
+    fn commit(&mut self, now: Instant) {
+        for topic in self.tables.keys() {
+            let of_topic = self.owned.iter().filter(|((name, _), _)| name == topic);
+            let commits: Vec<_> =
+                of_topic.filter_map(|((_, id), owned)| Some((*id, owned.partition.commit()?))).collect();
+            if commits.is_empty() {
+                continue;
+            }
+            if let Err(error) = consumer::commit(&self.consumer, topic, &commits) {
+                // In the midst of a rebalance, or the coordinator is away: the same commit is made again.
+                tracing::debug!(%error, topic, "cannot commit yet");
+                self.commit_after = now + self.commit_backoff.next_delay();
+                continue;
+            }
+            self.commit_backoff.reset();
+            for (id, _) in commits {
+                let place = (topic.clone(), id);
+                if let Some(owned) = self.owned.get_mut(&place) {
+                    owned.insert_announced(place, &self.store, self.tables[topic]);
+                }
+            }
+        }
+    }
+
+    /// Stops the flow from Kafka where a batch cannot go on, or everywhere when all hold too much.
+    fn pause(&mut self, crowded: bool, stopping: bool) -> anyhow::Result<()> {
+        for (place, owned) in &mut self.owned {
+            let crowded_out = crowded && !owned.partition.is_replaying();
+            let wanted = stopping || crowded_out || owned.partition.is_full(&self.limits);
+            if wanted == owned.paused {
+                continue;
+            }
+            let mut list = rdkafka::TopicPartitionList::new();
+            list.add_partition(&place.0, place.1);
+            let done = if wanted { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
+            done.with_context(|| format!("cannot pause or resume {} {}", place.0, place.1))?;
+            owned.paused = wanted;
+        }
+        Ok(())
+    }
+
+    /// Nothing more is taken; what is held is stored, or left to the next owner at the deadline.
+    fn finish(mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + self.drain;
+        let consumer = self.consumer.clone();
+        loop {
+            let now = Instant::now();
+            self.step(now, true)?;
+            if now >= deadline || self.owned.values().all(|owned| owned.partition.is_settled()) {
+                return Ok(());
+            }
+            // Paused, so nothing comes but changes of the group.
+            if let Some(message) = consumer.poll(POLL) {
+                self.receive(message, now)?;
+            }
+            self.change()?;
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "gauges need no more than 52 bits")]
+    fn report(&self) {
+        let status = if !self.joined {
+            Status::Down("joining the group; is Kafka there, and are its topics?".into())
+        } else if self.consumer.context().has_broker() {
+            Status::Ok
+        } else {
+            Status::Degraded("no broker can be reached; nothing is moved until one can".into())
+        };
+        self.health.set("kafka", status);
+        let buffered: usize = self.owned.values().map(|owned| owned.partition.bytes()).sum();
+        metrics::BUFFERED.gauge(&[]).set(buffered as f64);
+        metrics::PARTITIONS.gauge(&[]).set(self.owned.len() as f64);
+    }
+}
+
+impl Owned {
+    /// Sees whether the insert has ended.
+    fn harvest(&mut self) -> anyhow::Result<()> {
+        let Some(ended) = self.insert.as_mut().and_then(FutureExt::now_or_never) else { return Ok(()) };
+        self.insert = None;
+        ended.context("an insert task failed")?;
+        self.partition.inserted();
+        Ok(())
+    }
+
+    /// Kafka has the commit: a batch that it announced goes to ClickHouse now.
+    fn insert_announced(&mut self, (topic, partition): Place, store: &Arc<Store>, table: Table) {
+        if let Some(batch) = self.partition.committed() {
+            let job = Job { table, topic, partition, batch };
+            self.insert = Some(Handle::current().spawn(store.clone().keep(job)));
+        }
+    }
+}
+
+fn incoming<'a>(message: &'a BorrowedMessage<'_>) -> Incoming<'a> {
+    let at = message.timestamp().to_millis().and_then(Timestamp::from_millis);
+    Incoming {
+        partition: message.partition(),
+        offset: message.offset(),
+        // A message without a time is none of ours; the epoch says so.
+        received_at: at.or_else(|| Timestamp::from_millis(0)).expect("the epoch is an instant"),
+        key: message.key().unwrap_or_default(),
+        payload: message.payload().unwrap_or_default(),
+    }
+}
+
+/// Holes are not the sink's doing, but nobody else sees them.
+fn tell(order: Order, place: &Place, offset: i64) {
+    match order {
+        Order::Contiguous => {}
+        Order::Missing(missing) => {
+            metrics::MISSING.counter(&[("topic", place.0.clone())]).increment(missing.unsigned_abs());
+            tracing::error!(
+                topic = place.0,
+                partition = place.1,
+                offset,
+                missing,
+                "kafka no longer has what should come"
+            );
+        }
+        Order::Backwards => {
+            tracing::error!(
+                topic = place.0,
+                partition = place.1,
+                offset,
+                "the topic was made anew; reading it from here"
+            );
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! From a Kafka message to a row: which table, which columns, in which order.
+
+use std::fmt::Write;
+
+use wire::decision::{Candidate, Decision, Excluded, RttSource, Via};
+use wire::delivery::Delivery;
+use wire::event::AcceptedEvent;
+use wire::topic::Topic;
+use wire::{FieldError, Timestamp};
+
+use super::rowbinary::Row;
+
+/// A message as Kafka has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Incoming<'a> {
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    /// When it was handed to Kafka.
+    pub(super) received_at: Timestamp,
+    pub(super) key: &'a [u8],
+    pub(super) payload: &'a [u8],
+}
+
+/// A table that a topic goes into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Table {
+    Events,
+    Deliveries,
+    Decisions,
+}
+
+impl Table {
+    pub(super) const ALL: [Self; 3] = [Self::Events, Self::Deliveries, Self::Decisions];
+
+    pub(super) fn topic(self) -> Topic {
+        match self {
+            Self::Events => Topic::Listens,
+            Self::Deliveries => Topic::Deliveries,
+            Self::Decisions => Topic::Decisions,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Deliveries => "deliveries",
+            Self::Decisions => "decisions",
+        }
+    }
+
+    /// The statement whose columns stand in the order that [`Table::append`] writes them.
+    pub(super) fn insert(self) -> String {
+        let columns = match self {
+            Self::Events => EVENT_COLUMNS,
+            Self::Deliveries => DELIVERY_COLUMNS,
+            Self::Decisions => DECISION_COLUMNS,
+        };
+        let mut list = String::new();
+        for column in columns {
+            let comma = if list.is_empty() { "" } else { ", " };
+            write!(list, "{comma}`{column}`").expect("writing to a String cannot fail");
+        }
+        format!("INSERT INTO {} ({list}) FORMAT RowBinary", self.name())
+    }
+
+    /// Appends the message as a row, or leaves `rows` as it was.
+    ///
+    /// # Errors
+    /// What is wrong with the payload; the same payload is refused every time, so a replay repeats it.
+    pub(super) fn append(self, message: &Incoming<'_>, rows: &mut Vec<u8>) -> Result<(), FieldError> {
+        let mut row = Row(rows);
+        match self {
+            Self::Events => event(&wire::field::parse(message.payload)?, &mut row),
+            Self::Deliveries => delivery(&wire::field::parse(message.payload)?, message, &mut row),
+            Self::Decisions => decision(&wire::field::parse(message.payload)?, message, &mut row),
+        }
+        place(message, &mut row);
+        Ok(())
+    }
+}
+
+/// Where in Kafka it came from; the last columns of every table.
+fn place(message: &Incoming<'_>, row: &mut Row<'_>) {
+    // Kafka counts neither partitions nor offsets below 0.
+    row.u32(message.partition.unsigned_abs()).u64(message.offset.unsigned_abs());
+}
+
+#[rustfmt::skip]
+const EVENT_COLUMNS: &[&str] = &[
+    "event_id", "event_ts", "received_at", "skew_ms", "type", "app", "session_id", "play_id", "seq", "user_id",
+    "anon_id", "track_id", "position_ms", "duration_ms", "played_ms", "stall_ms", "bitrate_kbps", "codec", "device",
+    "os", "app_version", "pop", "edge_id", "decision_id", "cache_status", "error_code", "ingest_id", "ingest_seq",
+    "kafka_partition", "kafka_offset",
+];
+
+fn event(accepted: &AcceptedEvent, row: &mut Row<'_>) {
+    let event = &accepted.event;
+    row.uuid(event.event_id).time(accepted.event_ts).time(accepted.received_at).i64(accepted.skew_ms);
+    row.text(event.event_type.as_str()).text(&accepted.app).text(event.session_id.as_str());
+    row.optional_text(event.play_id.as_ref().map(|id| id.as_str())).nullable(event.seq, Row::u32);
+    row.optional_text(event.user_id.as_deref()).optional_text(event.anon_id.as_deref());
+    row.text(event.track_id.as_str());
+    for ms in [event.position_ms, event.duration_ms, event.played_ms, event.stall_ms] {
+        row.nullable(ms, Row::u64);
+    }
+    row.nullable(event.bitrate_kbps, Row::u32);
+    for text in [&event.codec, &event.device, &event.os, &event.app_version] {
+        row.optional_text(text.as_deref());
+    }
+    row.optional_text(event.pop.as_ref().map(|id| id.as_str()));
+    row.optional_text(event.edge_id.as_ref().map(|id| id.as_str()));
+    row.nullable(event.decision_id.map(|id| id.0), Row::uuid);
+    row.optional_text(event.cache_status.as_deref()).optional_text(event.error_code.as_deref());
+    row.text(&accepted.ingest_id).u64(accepted.ingest_seq);
+}
+
+#[rustfmt::skip]
+const DELIVERY_COLUMNS: &[&str] = &[
+    "delivery_id", "decision_id", "started_at", "received_at", "pop", "edge_id", "key", "method", "status",
+    "cache_status", "range_start", "bytes_sent", "object_bytes", "ttfb_us", "duration_us", "complete", "client_net",
+    "kafka_partition", "kafka_offset",
+];
+
+fn delivery(delivery: &Delivery, message: &Incoming<'_>, row: &mut Row<'_>) {
+    row.uuid(delivery.delivery_id).nullable(delivery.decision_id.map(|id| id.0), Row::uuid);
+    row.time(delivery.started_at).time(message.received_at);
+    row.text(delivery.pop.as_str()).text(delivery.edge_id.as_str()).text(delivery.key.as_str());
+    row.text(&delivery.method).u16(delivery.status).text(delivery.cache_status.as_str());
+    row.u64(delivery.range_start).u64(delivery.bytes_sent).nullable(delivery.object_bytes, Row::u64);
+    row.u64(delivery.ttfb_us).u64(delivery.duration_us).bool(delivery.complete).text(&delivery.client_net);
+}
+
+#[rustfmt::skip]
+const DECISION_COLUMNS: &[&str] = &[
+    "decision_id", "decided_at", "received_at", "router_id", "via", "policy", "track_id", "client_net",
+    "snapshot_version", "ttl_s", "chosen_pop", "chosen_edge", "chosen_reason", "chosen_rtt_ms", "chosen_load",
+    "chosen_network_load", "candidates.pop", "candidates.edge", "candidates.rtt_ms", "candidates.rtt_source",
+    "candidates.jitter_ms", "candidates.loss", "candidates.load", "candidates.network_load", "candidates.rank",
+    "candidates.reason", "excluded.pop", "excluded.edge", "excluded.reason", "kafka_partition", "kafka_offset",
+];
+
+fn decision(decision: &Decision, message: &Incoming<'_>, row: &mut Row<'_>) {
+    let via = match decision.via {
+        Via::Route => "route",
+        Via::Play => "play",
+    };
+    row.uuid(decision.decision_id.0).time(decision.decided_at).time(message.received_at);
+    row.text(&decision.router_id).text(via).text(&decision.policy).text(decision.track_id.as_str());
+    row.text(&decision.client_net).u64(decision.snapshot_version).u32(decision.ttl_s);
+    chosen(decision.chosen(), row);
+    candidates(&decision.candidates, row);
+    excluded(&decision.excluded, row);
+}
+
+fn chosen(chosen: Option<&Candidate>, row: &mut Row<'_>) {
+    row.optional_text(chosen.map(|c| c.pop.as_str())).optional_text(chosen.map(|c| c.edge.as_str()));
+    row.optional_text(chosen.map(|c| c.reason.as_str()));
+    row.nullable(chosen.and_then(|c| c.rtt_ms), Row::f64);
+    row.f64(chosen.map_or(0.0, |c| c.load)).f64(chosen.map_or(0.0, |c| c.network_load));
+}
+
+fn candidates(all: &[Candidate], row: &mut Row<'_>) {
+    row.array(all, |row, c| row.text(c.pop.as_str())).array(all, |row, c| row.text(c.edge.as_str()));
+    row.array(all, |row, c| row.nullable(c.rtt_ms, Row::f64)).array(all, |row, c| row.text(rtt_source(c.rtt_source)));
+    row.array(all, |row, c| row.f64(c.jitter_ms)).array(all, |row, c| row.f64(c.loss));
+    row.array(all, |row, c| row.f64(c.load)).array(all, |row, c| row.f64(c.network_load));
+    row.array(all, |row, c| row.u32(c.rank)).array(all, |row, c| row.text(&c.reason));
+}
+
+fn excluded(all: &[Excluded], row: &mut Row<'_>) {
+    row.array(all, |row, e| row.text(e.pop.as_str())).array(all, |row, e| row.text(e.edge.as_str()));
+    row.array(all, |row, e| row.text(&e.reason));
+}
+
+fn rtt_source(source: RttSource) -> &'static str {
+    match source {
+        RttSource::Unknown => "unknown",
+        RttSource::Probe => "probe",
+        RttSource::Listeners => "listeners",
+    }
+}
