@@ -1,0 +1,130 @@
+//! The operators' listener: warm, purge, what is held.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use service::auth::{AdminToken, require_admin};
+use service::config::HttpConfig;
+use service::problem::fresh_json;
+use service::{Health, Problem, limits};
+use tokio::sync::Semaphore;
+use wire::track::WarmOrder;
+use wire::{FieldError, ObjectKey, Timestamp};
+
+use crate::library::Library;
+use crate::warm;
+
+/// Keys of a purge order.
+const MAX_PURGE: usize = 10_000;
+
+/// Warm orders at a time; the next is told to come later.
+const WARM_ORDERS: usize = 8;
+
+#[derive(Debug, Clone)]
+struct Admin {
+    library: Arc<Library>,
+    warm_concurrency: usize,
+    warm_orders: Arc<Semaphore>,
+}
+
+/// Body of `POST /v1/purge`.
+#[derive(Debug, Deserialize)]
+struct PurgeOrder {
+    keys: Vec<ObjectKey>,
+}
+
+#[derive(Debug, Serialize)]
+struct PurgeAnswer {
+    /// How many of the keys were held.
+    purged: usize,
+}
+
+/// Answer of `GET /v1/objects/{key}`.
+#[derive(Debug, Serialize)]
+struct HeldObject<'a> {
+    key: &'a ObjectKey,
+    bytes: u64,
+    etag: Option<&'a str>,
+    chunks: u32,
+    chunks_in_memory: usize,
+    chunks_on_disk: usize,
+    age_s: i64,
+    fresh_until: Option<Timestamp>,
+}
+
+/// All routes of the operators' listener.
+pub fn routes(
+    library: Arc<Library>,
+    warm_concurrency: usize,
+    token: AdminToken,
+    health: &Health,
+    http: &HttpConfig,
+) -> Router {
+    let admin = Admin { library, warm_concurrency, warm_orders: Arc::new(Semaphore::new(WARM_ORDERS)) };
+    let operators = Router::new()
+        .route("/v1/warm", post(warm_objects))
+        .route("/v1/purge", post(purge))
+        .route("/v1/objects/{*key}", get(held))
+        .route_layer(middleware::from_fn_with_state(token, require_admin))
+        .with_state(admin);
+    limits::complete(operators, crate::OPENAPI, health, http)
+}
+
+/// An order that takes longer than the request may is gone on with: sent again, it finds more held.
+async fn warm_objects(State(admin): State<Admin>, body: Bytes) -> Result<Response, Problem> {
+    let order: WarmOrder = wire::field::parse(&body)?;
+    check_keys(order.keys.len(), warm::MAX_KEYS)?;
+    let Ok(turn) = admin.warm_orders.clone().try_acquire_owned() else {
+        return Err(Problem::unavailable("too many warm orders are under way", 1));
+    };
+    let warming = tokio::spawn(async move {
+        let _turn = turn;
+        warm::warm(&admin.library, order, admin.warm_concurrency).await
+    });
+    let answer = warming.await.map_err(|error| Problem::internal(&error))?;
+    Ok(fresh_json(answer))
+}
+
+async fn purge(State(admin): State<Admin>, body: Bytes) -> Result<Response, Problem> {
+    let order: PurgeOrder = wire::field::parse(&body)?;
+    check_keys(order.keys.len(), MAX_PURGE)?;
+    let mut purged = 0;
+    for key in &order.keys {
+        purged += usize::from(admin.library.purge(key).await);
+    }
+    Ok(fresh_json(PurgeAnswer { purged }))
+}
+
+fn check_keys(keys: usize, max: usize) -> Result<(), FieldError> {
+    if (1..=max).contains(&keys) {
+        return Ok(());
+    }
+    Err(FieldError::new("keys", format!("must have 1 to {max} elements, not {keys}")))
+}
+
+async fn held(State(admin): State<Admin>, Path(key): Path<String>) -> Result<Response, Problem> {
+    let key = ObjectKey::new(key).map_err(|error| FieldError::new("path", error.to_string()))?;
+    let cache = &admin.library.cache;
+    let object =
+        cache.index.get(key.as_str()).ok_or_else(|| Problem::not_found("the edge does not hold this object"))?;
+    let life = object.life();
+    let count = |held: &dyn Fn(u32) -> bool| (0..object.chunks()).filter(|&chunk| held(chunk)).count();
+    let answer = HeldObject {
+        key: &object.key,
+        bytes: object.size(),
+        etag: object.etag().and_then(|etag| etag.to_str().ok()),
+        chunks: object.chunks(),
+        chunks_in_memory: count(&|chunk| cache.memory.has(object.id, chunk)),
+        chunks_on_disk: count(&|chunk| object.on_disk(chunk).is_some()),
+        age_s: (Timestamp::now().as_millis() - life.born).max(0) / 1000,
+        fresh_until: Timestamp::from_millis(life.fresh_until),
+    };
+    let answer = Json(&answer).into_response();
+    Ok(([("cache-control", "no-store")], answer).into_response())
+}

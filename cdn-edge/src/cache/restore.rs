@@ -1,0 +1,83 @@
+//! The cache as the last run left it.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use anyhow::Context;
+use service::Health;
+use tokio::runtime::Handle;
+
+use super::disk::{Disk, Folder, Job};
+use super::index_log::{Logged, replay};
+use super::memory::Memory;
+use super::writer::{Writer, rewrite_log};
+use super::{Cache, index};
+use crate::config::EdgeConfig;
+use crate::metrics::Metrics;
+use crate::object::Object;
+use crate::respond;
+
+/// Opens the cache and starts its writer; the thread ends with [`Disk::stop`].
+///
+/// # Errors
+/// When the folder cannot be used, or another process uses it.
+pub fn open(
+    edge: &EdgeConfig,
+    background: Handle,
+    health: Health,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<(Arc<Cache>, std::thread::JoinHandle<()>)> {
+    let folder = Folder::lock(&edge.cache_dir)?;
+    let shown = edge.cache_dir.display();
+    let found =
+        replay(&folder.log(), edge.max_object.as_u64()).with_context(|| format!("cannot read the log in {shown}"))?;
+    if found.torn > 0 {
+        tracing::warn!(bytes = found.torn, "the end of the cache's log was torn; what it told is fetched again");
+    }
+    let (jobs, queue) = channel();
+    let evicted = jobs.clone();
+    // An error says that the writer has ended; the next start finds the object and evicts it again.
+    let index = index(edge.cache_disk.as_u64(), move |object| drop(evicted.send(Job::Remove { object, done: None })));
+    let kept: HashSet<u64> = found
+        .objects
+        .into_iter()
+        .filter(|(id, _)| folder.file(*id).exists())
+        .map(|(id, logged)| {
+            let object = restored(id, logged);
+            index.insert(object.key.as_str().to_owned(), object);
+            id
+        })
+        .collect();
+    index.run_pending_tasks();
+    remove_strangers(&folder.objects(), &kept);
+    let log = rewrite_log(&folder, &index).with_context(|| format!("cannot write the log in {shown}"))?;
+    tracing::info!(objects = index.entry_count(), "the disk's objects are known again");
+    let disk = Arc::new(Disk::new(folder.clone(), jobs, background, metrics.clone()));
+    let cache = Arc::new(Cache::new(index, Memory::new(edge.cache_memory.as_u64()), disk, found.next_id));
+    let rewritten_len = log.len();
+    let writer = Writer { folder, log, cache: cache.clone(), health, metrics, logged: kept, rewritten_len };
+    let thread = std::thread::Builder::new().name("edge-disk".into()).spawn(move || writer.run(queue));
+    Ok((cache, thread.context("cannot start the disk's thread")?))
+}
+
+fn restored(id: u64, logged: Logged) -> Arc<Object> {
+    let object = Object::new(id, logged.key, logged.description, true, logged.life, &respond::shared_head());
+    for (chunk, crc) in logged.chunks {
+        object.set_on_disk(chunk, crc);
+    }
+    Arc::new(object)
+}
+
+/// Files that the log does not know: of versions whose record was torn, or removed in a crash.
+fn remove_strangers(objects: &Path, kept: &HashSet<u64>) {
+    let folders = std::fs::read_dir(objects).into_iter().flatten().flatten();
+    for file in folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten()) {
+        let id = file.file_name().to_str().and_then(|name| u64::from_str_radix(name, 16).ok());
+        if id.is_none_or(|id| !kept.contains(&id)) {
+            // One that cannot be removed only takes room until the next start.
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The one thread that changes the disk: stores chunks, logs, removes what is gone, keeps the log short.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use bytes::Bytes;
+use service::Health;
+use service::health::Status;
+
+use super::disk::{Folder, Job};
+use super::index_log::{IndexLog, Record};
+use super::{Cache, Index, weigh_again};
+use crate::metrics::Metrics;
+use crate::object::{CHUNK, Object};
+
+/// A log below this is never rewritten while we run.
+const SHORT_LOG: u64 = 64 << 20;
+
+#[derive(Debug)]
+pub struct Writer {
+    pub folder: Folder,
+    pub log: IndexLog,
+    pub cache: Arc<Cache>,
+    pub health: Health,
+    pub metrics: Arc<Metrics>,
+    /// Versions whose `Object` record the log has.
+    pub logged: HashSet<u64>,
+    /// Length of the log after its last rewriting.
+    pub rewritten_len: u64,
+}
+
+impl Writer {
+    /// Works until [`Job::Stop`] or until nobody can send any more.
+    #[allow(clippy::needless_pass_by_value, reason = "the thread owns its end of the queue")]
+    pub fn run(mut self, jobs: Receiver<Job>) {
+        self.health.set("disk", Status::Ok);
+        while let Ok(job) = jobs.recv() {
+            match job {
+                Job::Store { object, chunk, bytes } => self.store(&object, chunk, &bytes),
+                Job::Refreshed(object) => self.refreshed(&object),
+                Job::Remove { object, done } => {
+                    self.remove(&object, done.is_some());
+                    // Nobody waits any more where the order's client has left.
+                    let _ = done.map(|done| done.send(()));
+                }
+                Job::Stop => break,
+            }
+            self.shorten_log();
+        }
+        self.tell(self.log.sync());
+    }
+
+    fn store(&mut self, object: &Arc<Object>, chunk: u32, bytes: &Bytes) {
+        if !object.is_gone() && object.on_disk(chunk).is_none() {
+            let stored = self.try_store(object, chunk, bytes);
+            if stored.is_err() {
+                self.metrics.not_stored_error.increment(1);
+            }
+            self.tell(stored);
+        }
+        self.cache.disk.settled(object, chunk, bytes.len());
+    }
+
+    fn try_store(&mut self, object: &Arc<Object>, chunk: u32, bytes: &[u8]) -> io::Result<()> {
+        if !self.logged.contains(&object.id) {
+            self.log.append(&object_record(object))?;
+            self.logged.insert(object.id);
+        }
+        write_chunk(&self.folder.file(object.id), chunk, bytes)?;
+        let crc = crc32c::crc32c(bytes);
+        self.log.append(&Record::Chunk { id: object.id, chunk, crc })?;
+        object.set_on_disk(chunk, crc);
+        weigh_again(&self.cache.index, object);
+        // Eviction is this thread's work rather than that of whoever serves.
+        self.cache.index.run_pending_tasks();
+        Ok(())
+    }
+
+    fn refreshed(&mut self, object: &Object) {
+        if self.logged.contains(&object.id) {
+            let appended = self.log.append(&Record::Life { id: object.id, life: object.life() });
+            self.tell(appended);
+        }
+    }
+
+    fn remove(&mut self, object: &Object, durably: bool) {
+        for chunk in 0..object.chunks() {
+            self.cache.memory.remove(object.id, chunk);
+        }
+        if !self.logged.remove(&object.id) {
+            return;
+        }
+        let mut logged = self.log.append(&Record::Gone { id: object.id });
+        if durably {
+            logged = logged.and_then(|()| self.log.sync());
+        }
+        // Without its file an object does not come back, even where the log could not be written.
+        let unlinked = std::fs::remove_file(self.folder.file(object.id));
+        let unlinked = unlinked.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) });
+        self.tell(logged.and(unlinked));
+    }
+
+    fn tell(&self, outcome: io::Result<()>) {
+        match outcome {
+            Ok(()) => self.health.set("disk", Status::Ok),
+            Err(error) => {
+                self.health.set("disk", Status::Degraded(format!("chunks pass through without being stored: {error}")));
+            }
+        }
+    }
+
+    fn shorten_log(&mut self) {
+        if self.log.len() < SHORT_LOG.max(4 * self.rewritten_len) {
+            return;
+        }
+        match rewrite_log(&self.folder, &self.cache.index) {
+            Ok(log) => {
+                self.rewritten_len = log.len();
+                self.log = log;
+                self.logged = self.cache.index.iter().map(|(_, object)| object.id).collect();
+            }
+            Err(error) => self.tell(Err(error)),
+        }
+    }
+}
+
+/// Writes the log anew with what the index holds.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn rewrite_log(folder: &Folder, index: &Index) -> io::Result<IndexLog> {
+    IndexLog::rewrite(&folder.log(), index.iter().flat_map(|(_, object)| records(&object)))
+}
+
+fn records(object: &Object) -> Vec<Record> {
+    let chunks = (0..object.chunks())
+        .filter_map(|chunk| Some(Record::Chunk { id: object.id, chunk, crc: object.on_disk(chunk)? }));
+    std::iter::once(object_record(object)).chain(chunks).collect()
+}
+
+fn object_record(object: &Object) -> Record {
+    Record::Object {
+        id: object.id,
+        key: object.key.clone(),
+        description: object.description.clone(),
+        life: object.life(),
+    }
+}
+
+fn write_chunk(path: &Path, chunk: u32, bytes: &[u8]) -> io::Result<()> {
+    open(path)?.write_all_at(bytes, u64::from(chunk) * CHUNK)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let open = || OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            open()
+        }
+        opened => opened,
+    }
+}

@@ -1,0 +1,139 @@
+//! `[edge]`: what one edge is, where it listens, what it may use, whom it tells.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+use service::config::{AuthConfig, HttpConfig, Loader, Problems, S3Config, Section, Span};
+use wire::{EdgeId, PopId};
+
+/// `[edge]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EdgeConfig {
+    pub id: EdgeId,
+    pub pop: PopId,
+    /// Where listeners are served.
+    pub listen: SocketAddr,
+    /// Where operators and the catalog are served.
+    pub admin_listen: SocketAddr,
+    /// The disk tier; one process at a time.
+    pub cache_dir: PathBuf,
+    /// Bytes of chunks in memory.
+    pub cache_memory: ByteSize,
+    /// Bytes of chunks on disk; at most one object per 4 KiB of it is known at a time.
+    pub cache_disk: ByteSize,
+    /// Larger objects are refused with 502: a lying origin cannot make us reserve memory for them.
+    pub max_object: ByteSize,
+    /// How long an object is fresh whose origin says nothing of it.
+    pub default_ttl: Span,
+    /// How long a missing object is remembered as missing.
+    pub negative_ttl: Span,
+    /// Requests to the origin at a time; further ones wait for `origin_first_byte_timeout`, then 503.
+    pub origin_concurrency: usize,
+    pub origin_connect_timeout: Span,
+    /// From a request to the origin to its answer's head.
+    pub origin_first_byte_timeout: Span,
+    /// Between two pieces of the origin's body.
+    pub origin_idle_timeout: Span,
+    /// A connection whose client takes nothing for so long is closed.
+    pub write_timeout: Span,
+    /// What the uplink carries, in bits a second.
+    pub capacity_bps: u64,
+    /// What the disk sustains, in bytes a second; 0 where nobody knows.
+    pub disk_capacity_bytes_s: u64,
+    /// Serving threads, one runtime each; 0 is one a core.
+    pub threads: usize,
+    /// Base URLs of the routers that get load reports.
+    pub routers: Vec<String>,
+    /// Base URL of the ingest that gets delivery records; empty keeps none.
+    pub ingest: String,
+    pub report_interval: Span,
+    /// Objects fetched at a time for warm orders.
+    pub warm_concurrency: usize,
+}
+
+impl Default for EdgeConfig {
+    fn default() -> Self {
+        Self {
+            id: EdgeId::new("edge-1").expect("the text is a slug"),
+            pop: PopId::new("local").expect("the text is a slug"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7200)),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 7201)),
+            cache_dir: PathBuf::from("edge-cache"),
+            cache_memory: ByteSize::mib(512),
+            cache_disk: ByteSize::gib(20),
+            max_object: ByteSize::gib(16),
+            default_ttl: Span::from_secs(3600),
+            negative_ttl: Span::from_secs(3),
+            origin_concurrency: 64,
+            origin_connect_timeout: Span::from_secs(3),
+            origin_first_byte_timeout: Span::from_secs(10),
+            origin_idle_timeout: Span::from_secs(10),
+            write_timeout: Span::from_secs(60),
+            capacity_bps: 1_000_000_000,
+            disk_capacity_bytes_s: 0,
+            threads: 0,
+            routers: Vec::new(),
+            ingest: String::new(),
+            report_interval: Span::from_secs(1),
+            warm_concurrency: 4,
+        }
+    }
+}
+
+impl Section for EdgeConfig {
+    const NAME: &'static str = "edge";
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        for router in &self.routers {
+            check_url("routers", router, problems);
+        }
+        if !self.ingest.is_empty() {
+            check_url("ingest", &self.ingest, problems);
+        }
+        if !(1_000_000..=10_000_000_000_000).contains(&self.capacity_bps) {
+            problems.add("capacity_bps", "must be between 1 Mbit/s and 10 Tbit/s");
+        }
+        if self.report_interval.0 < std::time::Duration::from_millis(50) {
+            problems.add("report_interval", "must be at least 50ms");
+        }
+        for (key, value) in
+            [("origin_concurrency", self.origin_concurrency), ("warm_concurrency", self.warm_concurrency)]
+        {
+            if !(1..=10_000).contains(&value) {
+                problems.add(key, "must be 1 to 10000");
+            }
+        }
+        if self.max_object > ByteSize::tib(1) {
+            problems.add("max_object", "must be at most 1 TiB");
+        }
+        if self.threads > 1024 {
+            problems.add("threads", "must be at most 1024");
+        }
+    }
+}
+
+fn check_url(key: &str, url: &str, problems: &mut Problems<'_>) {
+    let http = url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+    if !http || url.ends_with('/') {
+        problems.add(key, format!("must be http or https URLs without a trailing slash, not {url:?}"));
+    }
+}
+
+/// All that an edge reads.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    pub edge: EdgeConfig,
+    pub http: HttpConfig,
+    pub s3: S3Config,
+    pub auth: AuthConfig,
+}
+
+impl Config {
+    /// Bad values are told by [`Loader::finish`].
+    pub fn read(loader: &mut Loader) -> Self {
+        Self { edge: loader.section(), http: loader.section(), s3: loader.section(), auth: loader.section() }
+    }
+}

@@ -1,0 +1,107 @@
+//! Deliveries: one record a response, brought to ingest in batches.
+//!
+//! A [`transcript::Transcript`] is written while a response goes out; when its last byte is with the
+//! socket, or the client has left, it becomes a [`Record`] in a queue of at most [`QUEUE`] records.
+//! [`batches`] takes them from there. A record gets its id once, so a batch that is sent again after an
+//! ambiguous failure can be recognised.
+//!
+//! Lost are records that meet a full queue (ingest away for long: counted, and health says so) and
+//! those still queued when the process is killed or the drain's deadline passes.
+
+pub mod batches;
+pub mod transcript;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+use wire::delivery::{CacheStatus, Delivery};
+use wire::{DecisionId, EdgeId, ObjectKey, PopId, Timestamp};
+
+use crate::object::Object;
+
+/// Records that wait for ingest: about 20 MB.
+pub const QUEUE: usize = 100_000;
+
+/// What a record is about: an object, or a key under which there was none.
+#[derive(Debug, Clone)]
+pub enum Subject {
+    Object(Arc<Object>),
+    Key(ObjectKey),
+}
+
+/// A delivery as the serving thread leaves it: no text is made there.
+#[derive(Debug)]
+pub struct Record {
+    pub subject: Subject,
+    pub decision_id: Option<DecisionId>,
+    pub head: bool,
+    pub status: u16,
+    pub cache_status: CacheStatus,
+    pub range_start: u64,
+    pub bytes_sent: u64,
+    pub ttfb_us: u64,
+    pub duration_us: u64,
+    pub complete: bool,
+    pub started_at: Timestamp,
+    pub client: IpAddr,
+}
+
+impl Record {
+    /// The payload, with an id of its own.
+    #[must_use]
+    pub fn into_delivery(self, edge: &EdgeId, pop: &PopId) -> Delivery {
+        let (key, object_bytes) = match self.subject {
+            Subject::Object(object) => (object.key.clone(), Some(object.size())),
+            Subject::Key(key) => (key, None),
+        };
+        Delivery {
+            delivery_id: Uuid::now_v7(),
+            decision_id: self.decision_id,
+            edge_id: edge.clone(),
+            pop: pop.clone(),
+            key,
+            method: if self.head { "HEAD" } else { "GET" }.into(),
+            status: self.status,
+            cache_status: self.cache_status,
+            range_start: self.range_start,
+            bytes_sent: self.bytes_sent,
+            object_bytes,
+            ttfb_us: self.ttfb_us,
+            duration_us: self.duration_us,
+            complete: self.complete,
+            started_at: self.started_at,
+            client_net: client_net(self.client),
+        }
+    }
+}
+
+/// The listener's network: /24, or /48 of IPv6. The whole address is never stored.
+fn client_net(client: IpAddr) -> String {
+    match client.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            format!("{}/48", std::net::Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_cut() {
+        for (client, net) in [
+            ("203.0.113.77", "203.0.113.0/24"),
+            ("::ffff:203.0.113.77", "203.0.113.0/24"),
+            ("2001:db8:1:2::9", "2001:db8:1::/48"),
+        ] {
+            assert_eq!(client_net(client.parse().unwrap()), net);
+        }
+    }
+}

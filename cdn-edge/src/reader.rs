@@ -1,0 +1,130 @@
+//! Reading a part of an object: from memory, else from disk, else from a fill.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wire::delivery::CacheStatus;
+
+use crate::fill::{Following, run};
+use crate::library::Library;
+use crate::object::{CHUNK, Object};
+use crate::origin::OriginError;
+
+/// A chunk that slips away so often between fill, memory and disk is given up as an error.
+const ATTEMPTS: u32 = 8;
+
+/// Where bytes have come from so far; the later variants outweigh the earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    Memory,
+    Disk,
+    /// A fill that another reader had started.
+    Joined,
+    Filled,
+}
+
+impl Source {
+    #[must_use]
+    pub fn cache_status(self) -> CacheStatus {
+        match self {
+            Self::Memory => CacheStatus::Hit,
+            Self::Disk => CacheStatus::HitDisk,
+            Self::Joined => CacheStatus::Collapsed,
+            Self::Filled => CacheStatus::Miss,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Reader {
+    library: Arc<Library>,
+    pub object: Arc<Object>,
+    next: u64,
+    end: u64,
+    following: Option<Following>,
+    source: Source,
+}
+
+impl Reader {
+    /// `range` must lie within the object.
+    #[must_use]
+    pub fn new(library: Arc<Library>, object: Arc<Object>, range: Range<u64>) -> Self {
+        Self { library, object, next: range.start, end: range.end, following: None, source: Source::Memory }
+    }
+
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.end - self.next
+    }
+
+    /// Where the range ends.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// The furthest that bytes had to be fetched from.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// What this request started, it did not join, though it then follows like all others.
+    pub fn started_the_fill(&mut self) {
+        self.source = Source::Filled;
+    }
+
+    /// The next bytes, where they are in memory.
+    #[must_use]
+    pub fn ready(&mut self) -> Option<Bytes> {
+        let (chunk, offset) = self.place();
+        let bytes = self.library.cache.in_memory(&self.object, chunk)?;
+        Some(self.advance(&bytes, offset, Source::Memory))
+    }
+
+    /// The next bytes, at least one; to be called only while some are left.
+    ///
+    /// # Errors
+    /// What the fill broke off with. The reader is of no use after it.
+    pub async fn next(&mut self) -> Result<Bytes, OriginError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(bytes) = self.ready() {
+                return Ok(bytes);
+            }
+            let (chunk, offset) = self.place();
+            if let Some(bytes) = self.library.cache.from_disk(&self.object, chunk).await {
+                return Ok(self.advance(&bytes, offset, Source::Disk));
+            }
+            if let Some(bytes) = self.from_fill(chunk, offset).await? {
+                return Ok(bytes);
+            }
+        }
+        Err(OriginError::Abandoned)
+    }
+
+    async fn from_fill(&mut self, chunk: u32, offset: u64) -> Result<Option<Bytes>, OriginError> {
+        let wanted = u32::try_from(self.end.div_ceil(CHUNK)).expect("within the object");
+        let Some((fill, started)) = run::start(&self.library, &self.object, chunk, wanted) else { return Ok(None) };
+        let following = match self.following.take().filter(|following| following.is(&fill)) {
+            Some(following) => following,
+            None => fill.follow(),
+        };
+        let found = following.bytes(chunk, offset).await;
+        self.following = Some(following);
+        let source = if started { Source::Filled } else { Source::Joined };
+        Ok(found?.map(|bytes| self.advance(&bytes, 0, source)))
+    }
+
+    fn place(&self) -> (u32, u64) {
+        (u32::try_from(self.next / CHUNK).expect("within the object"), self.next % CHUNK)
+    }
+
+    fn advance(&mut self, bytes: &Bytes, offset: u64, source: Source) -> Bytes {
+        let len = (bytes.len() as u64 - offset).min(self.left());
+        let part = bytes.slice(offset as usize..(offset + len) as usize);
+        self.next += len;
+        self.source = self.source.max(source);
+        part
+    }
+}

@@ -1,0 +1,133 @@
+//! The public listener: one current-thread runtime a core, each with a listener of its own on the same
+//! port (SO_REUSEPORT), so that a connection lives and is served on one core.
+
+pub mod answer;
+pub mod connection;
+pub mod counters;
+pub mod meter;
+
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use rand::Rng;
+use service::Shutdown;
+use service::config::HttpConfig;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use wire::EdgeId;
+
+use crate::config::EdgeConfig;
+use crate::delivery::transcript::Deliveries;
+use crate::library::Library;
+use counters::Counters;
+
+/// As long as the kernel allows by default; connections beyond it see their SYN dropped and try again.
+const BACKLOG: i32 = 4096;
+
+/// `GET /.tonearm/test.chunk`: what a player measures its bandwidth with.
+const TEST_CHUNK: usize = 1_000_000;
+
+/// Test chunks at a time: measuring must not crowd out music.
+const TEST_CHUNKS: usize = 16;
+
+/// What every connection shares.
+#[derive(Debug)]
+pub struct Shared {
+    pub library: Arc<Library>,
+    pub deliveries: Deliveries,
+    pub edge: EdgeId,
+    pub http: HttpConfig,
+    pub write_timeout: std::time::Duration,
+    pub connections: Arc<Semaphore>,
+    pub test_chunk: Bytes,
+    pub test_chunks: Arc<Semaphore>,
+}
+
+impl Shared {
+    #[must_use]
+    pub fn new(library: Arc<Library>, deliveries: Deliveries, edge: &EdgeConfig, http: HttpConfig) -> Self {
+        let mut noise = vec![0; TEST_CHUNK];
+        rand::rng().fill_bytes(&mut noise);
+        // Each thread holds one place while it waits for a connection.
+        let places = http.max_connections + threads(edge);
+        Self {
+            library,
+            deliveries,
+            edge: edge.id.clone(),
+            write_timeout: edge.write_timeout.0,
+            connections: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            test_chunk: noise.into(),
+            test_chunks: Arc::new(Semaphore::new(TEST_CHUNKS)),
+            http,
+        }
+    }
+}
+
+/// Serving threads.
+#[must_use]
+pub fn threads(edge: &EdgeConfig) -> usize {
+    match edge.threads {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n => n,
+    }
+}
+
+/// One listener a thread, all on the same port.
+///
+/// # Errors
+/// When the address cannot be had.
+pub fn bind(addr: SocketAddr, threads: usize) -> anyhow::Result<Vec<StdListener>> {
+    let cannot = || format!("cannot listen on {addr}");
+    if addr.port() != 0 {
+        // Shared ports are shared with other processes of the user too: another edge on it must be an error.
+        listen(addr, false).with_context(cannot)?;
+    }
+    let first = listen(addr, true).with_context(cannot)?;
+    let addr = first.local_addr().with_context(cannot)?;
+    let mut listeners = vec![first];
+    while listeners.len() < threads {
+        listeners.push(listen(addr, true).with_context(cannot)?);
+    }
+    Ok(listeners)
+}
+
+fn listen(addr: SocketAddr, shared: bool) -> std::io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Starts a serving thread; the receiver resolves once it has drained.
+///
+/// # Errors
+/// When the thread or its runtime cannot be made.
+pub fn serve(
+    number: usize,
+    listener: StdListener,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    shutdown: Shutdown,
+) -> anyhow::Result<oneshot::Receiver<()>> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot make a runtime")?;
+    let (ended, wait) = oneshot::channel();
+    let serve = move || {
+        runtime.block_on(async move {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => connection::accept(listener, shared, counters, shutdown).await,
+                Err(error) => tracing::error!(%error, "a serving thread cannot use its listener"),
+            }
+        });
+        // Nobody waits where the role was dropped rather than stopped.
+        let _ = ended.send(());
+    };
+    std::thread::Builder::new().name(format!("edge-{number}")).spawn(serve).context("cannot start a serving thread")?;
+    Ok(wait)
+}

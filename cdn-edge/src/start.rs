@@ -1,0 +1,195 @@
+//! Starting and stopping an edge.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context;
+use futures_util::future::join_all;
+use service::auth::AdminToken;
+use service::client::ApiClient;
+use service::health::Status;
+use service::{Health, Running, Shutdown};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use wire::Timestamp;
+
+use crate::admin;
+use crate::cache::{Cache, restore};
+use crate::config::Config;
+use crate::delivery::batches::Sender;
+use crate::delivery::transcript::Deliveries;
+use crate::delivery::{QUEUE, Record};
+use crate::library::Library;
+use crate::load::{self, Reporter};
+use crate::metrics::Metrics;
+use crate::origin::Origin;
+use crate::server::counters::Counters;
+use crate::server::{self, Shared};
+
+/// How long ingest may take for a batch.
+const INGEST_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What ends in turn once the role is to stop.
+struct Parts {
+    health: Health,
+    cache: Arc<Cache>,
+    writer: std::thread::JoinHandle<()>,
+    /// Resolve once a serving thread has drained.
+    serving: Vec<oneshot::Receiver<()>>,
+    deliveries: Option<JoinHandle<()>>,
+    /// Ends what must outlive the drain: the operators' listener and the reports.
+    ended: Shutdown,
+    admin: JoinHandle<()>,
+    drain_timeout: std::time::Duration,
+    give_up: Shutdown,
+    _stop_writer: StopWriter,
+}
+
+/// Ends the disk's thread, which gives the cache's folder free, however the role ends.
+struct StopWriter(Arc<Cache>);
+
+impl Drop for StopWriter {
+    fn drop(&mut self) {
+        self.0.disk.stop();
+    }
+}
+
+/// Binds both listeners, opens the cache, and serves until `shutdown`.
+///
+/// # Errors
+/// When an address, the cache's folder or a thread cannot be had.
+pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
+    let health = Health::new("edge");
+    let metrics = Arc::new(Metrics::new(&config.edge.id));
+    let listeners = server::bind(config.edge.listen, server::threads(&config.edge))?;
+    let addr = listeners[0].local_addr()?;
+    let admin_listener = service::http::bind(config.edge.admin_listen).await?;
+    let admin_addr = admin_listener.local_addr()?;
+
+    let (cache, writer) = open_cache(&config, &health, &metrics).await?;
+    let stop_writer = StopWriter(cache.clone());
+    let origin = Origin::new(&config.s3, &config.edge, health.clone(), metrics.clone())?;
+    let (default_ttl, negative_ttl) = (config.edge.default_ttl.0, config.edge.negative_ttl.0);
+    let library =
+        Arc::new(Library::new(cache.clone(), origin, metrics.clone(), Handle::current(), default_ttl, negative_ttl));
+
+    let (ended, give_up) = (Shutdown::new(), Shutdown::new());
+    // A role that is dropped rather than stopped, with its runtime, still ends its threads.
+    let stop = shutdown.child_token();
+    let (deliveries, sending) = deliveries(&config, &health, &metrics, &give_up);
+    let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
+    let shared = Arc::new(Shared::new(library.clone(), deliveries, &config.edge, config.http.clone()));
+    let serving = listeners.into_iter().zip(&counters).enumerate().map(|(number, (listener, counters))| {
+        server::serve(number, listener, shared.clone(), counters.clone(), stop.clone())
+    });
+    let serving = serving.collect::<anyhow::Result<Vec<_>>>()?;
+    drop(shared);
+    report(&config, counters, &cache, &health, &metrics, &stop, &ended);
+    let token = AdminToken::new(&config.auth);
+    let routes = admin::routes(library, config.edge.warm_concurrency, token, &health, &config.http);
+    let admin =
+        tokio::spawn(service::http::serve(admin_listener, routes, config.http.clone(), health.clone(), ended.clone()));
+    health.ready();
+    tracing::info!(edge.id = %config.edge.id, %addr, %admin_addr, at = %Timestamp::now(), "serving");
+    let drain_timeout = config.http.drain_timeout.0;
+    let parts = Parts {
+        health,
+        cache,
+        writer,
+        serving,
+        deliveries: sending,
+        ended,
+        admin,
+        drain_timeout,
+        give_up,
+        _stop_writer: stop_writer,
+    };
+    let main = tokio::spawn(run(parts, stop));
+    Ok(Running::new(addr, shutdown, main).with_admin(admin_addr))
+}
+
+async fn open_cache(
+    config: &Config,
+    health: &Health,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Arc<Cache>, std::thread::JoinHandle<()>)> {
+    let (edge, health, metrics, background) = (config.edge.clone(), health.clone(), metrics.clone(), Handle::current());
+    tokio::task::spawn_blocking(move || restore::open(&edge, background, health, metrics))
+        .await
+        .context("opening the cache panicked")?
+}
+
+fn deliveries(
+    config: &Config,
+    health: &Health,
+    metrics: &Arc<Metrics>,
+    give_up: &Shutdown,
+) -> (Deliveries, Option<JoinHandle<()>>) {
+    if config.edge.ingest.is_empty() {
+        return (Deliveries::new(None, metrics.clone()), None);
+    }
+    let (queue, records) = mpsc::channel::<Record>(QUEUE);
+    let sender = Sender {
+        edge: config.edge.id.clone(),
+        pop: config.edge.pop.clone(),
+        url: format!("{}/v1/deliveries", config.edge.ingest),
+        client: ApiClient::new(INGEST_PATIENCE).with_bearer(config.auth.admin_token.expose()),
+        health: health.clone(),
+        metrics: metrics.clone(),
+    };
+    let sending = tokio::spawn(sender.run(records, give_up.clone()));
+    (Deliveries::new(Some(queue), metrics.clone()), Some(sending))
+}
+
+/// One reporter, and one sender a router.
+fn report(
+    config: &Config,
+    counters: Vec<Arc<Counters>>,
+    cache: &Arc<Cache>,
+    health: &Health,
+    metrics: &Arc<Metrics>,
+    draining: &Shutdown,
+    ended: &Shutdown,
+) {
+    let (reports, newest) = watch::channel(None);
+    let failing: Arc<[AtomicBool]> = config.edge.routers.iter().map(|_| AtomicBool::new(false)).collect();
+    for (router, url) in config.edge.routers.iter().enumerate() {
+        let client = ApiClient::new(load::PATIENCE).with_bearer(config.auth.admin_token.expose());
+        let outcome =
+            load::Outcome { health: health.clone(), metrics: metrics.clone(), failing: failing.clone(), router };
+        tokio::spawn(load::send(format!("{url}/v1/fleet/reports"), client, newest.clone(), outcome));
+    }
+    let reporter = Reporter {
+        edge: config.edge.clone(),
+        connections_max: u32::try_from(config.http.max_connections).unwrap_or(u32::MAX),
+        counters,
+        cache: cache.clone(),
+        metrics: metrics.clone(),
+    };
+    tokio::spawn(reporter.run(reports, draining.clone(), ended.clone()));
+}
+
+/// Waits for the stop, then ends one part after another: listeners, records, reports, disk.
+async fn run(parts: Parts, stop: Shutdown) -> anyhow::Result<()> {
+    // Dropped with this task: threads do not outlive the runtime they were started from.
+    let _stop = stop.clone().drop_guard();
+    stop.cancelled().await;
+    parts.health.draining();
+    join_all(parts.serving).await;
+    if let Some(mut sending) = parts.deliveries
+        && tokio::time::timeout(parts.drain_timeout, &mut sending).await.is_err()
+    {
+        parts.give_up.cancel();
+        sending.await.context("sending delivery records panicked")?;
+    }
+    parts.ended.cancel();
+    parts.admin.await.context("the operators' listener panicked")?;
+    parts.cache.disk.stop();
+    let writer = parts.writer;
+    let ended =
+        tokio::task::spawn_blocking(move || writer.join()).await.context("cannot wait for the disk's thread")?;
+    ended.map_err(|_| anyhow::anyhow!("the disk's thread panicked"))?;
+    parts.health.set("disk", Status::Down("stopped".into()));
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Warm orders: whole objects fetched before anyone asks.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+use wire::ObjectKey;
+use wire::track::{WarmAnswer, WarmOrder, WarmResult};
+
+use crate::library::Library;
+use crate::object::{CHUNK, Object};
+use crate::reader::Reader;
+
+/// A chunk that met a full disk queue and left memory is fetched again, so often.
+const ROUNDS: u32 = 3;
+
+/// Keys of an order.
+pub const MAX_KEYS: usize = 10_000;
+
+/// Fetches what is not held, `concurrency` objects at a time; one result a key, in the order's order.
+pub async fn warm(library: &Arc<Library>, order: WarmOrder, concurrency: usize) -> WarmAnswer {
+    let fetched = stream::iter(order.keys).map(|key| warm_one(library, key)).buffered(concurrency);
+    WarmAnswer { results: fetched.collect().await }
+}
+
+async fn warm_one(library: &Arc<Library>, key: ObjectKey) -> WarmResult {
+    match fetch_missing(library, &key).await {
+        Ok((bytes, fetched)) => WarmResult { key, bytes: Some(bytes), fetched, error: None },
+        Err(error) => WarmResult { key, bytes: None, fetched: 0, error: Some(error) },
+    }
+}
+
+/// The object's size and how many of its bytes were not held.
+async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey) -> Result<(u64, u64), String> {
+    let mut fetched = 0;
+    let known = library.cache.index.get(key.as_str());
+    let (opened, _) = library.open(key, Some(0..u64::MAX)).await.map_err(|error| error.to_string())?;
+    let object = opened.object;
+    // What the opening has brought by now was not held before it.
+    let cold = known.is_none_or(|known| known.id != object.id);
+    for round in 0..ROUNDS {
+        let missing: Vec<u32> = match cold && round == 0 {
+            true => (0..object.chunks()).collect(),
+            false => (0..object.chunks()).filter(|&chunk| !library.cache.holds(&object, chunk)).collect(),
+        };
+        if missing.is_empty() {
+            return Ok((object.size(), fetched));
+        }
+        fetched += missing.iter().map(|&chunk| object.chunk_len(chunk)).sum::<u64>();
+        for run in runs(&missing) {
+            read(library, &object, run).await?;
+        }
+    }
+    let whole = (0..object.chunks()).all(|chunk| library.cache.holds(&object, chunk));
+    if whole { Ok((object.size(), fetched)) } else { Err("there is no room to hold it whole".into()) }
+}
+
+async fn read(library: &Arc<Library>, object: &Arc<Object>, chunks: std::ops::Range<u32>) -> Result<(), String> {
+    let range = u64::from(chunks.start) * CHUNK..(u64::from(chunks.end) * CHUNK).min(object.size());
+    let mut reader = Reader::new(library.clone(), object.clone(), range);
+    while reader.left() > 0 {
+        reader.next().await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Neighbours together, so that each gap is one request to the origin.
+fn runs(chunks: &[u32]) -> Vec<std::ops::Range<u32>> {
+    let mut runs: Vec<std::ops::Range<u32>> = Vec::new();
+    for &chunk in chunks {
+        match runs.last_mut() {
+            Some(run) if run.end == chunk => run.end += 1,
+            _ => runs.push(chunk..chunk + 1),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_become_runs() {
+        assert_eq!(runs(&[0, 1, 2, 5, 7, 8]), vec![0..3, 5..6, 7..9]);
+        assert!(runs(&[]).is_empty());
+    }
+}
