@@ -137,6 +137,8 @@ impl Stack {
         let roles = during("starting the roles", start_roles(&config)).await?;
         fleet::register(&config.addresses, &config.secrets.admin_token).await?;
         during("publishing the library", publish(&config, &library)).await?;
+        let routed = fleet::wait_until_known(&config.addresses, &config.secrets.admin_token);
+        during("waiting for the router to know every edge's load and distance", routed).await?;
         say("one listen:");
         listen::once(root).await?;
         Ok(Self { servers, roles })

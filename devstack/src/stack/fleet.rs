@@ -1,9 +1,10 @@
 //! The demo's fleet: five edges in three POPs, each POP at its distance.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use http::Method;
+use serde_json::Value;
 use wire::fleet::{Edge, EdgeState, Place};
 use wire::{EdgeId, PopId};
 
@@ -55,6 +56,9 @@ const NEW_YORK: Pop = Pop {
 pub const EDGES: [(&str, &Pop); 5] =
     [("waw-1", &WARSAW), ("fra-1", &FRANKFURT), ("fra-2", &FRANKFURT), ("nyc-1", &NEW_YORK), ("nyc-2", &NEW_YORK)];
 
+/// Edges report each second, and probes come every few.
+const KNOWN_WITHIN: Duration = Duration::from_secs(30);
+
 /// What each edge's uplink is said to carry.
 pub const CAPACITY_BPS: u64 = 1_000_000_000;
 
@@ -84,6 +88,39 @@ pub async fn register(addresses: &Addresses, admin_token: &str) -> Result<()> {
         answer.success(&format!("registering edge {}", edge.id))?;
     }
     Ok(())
+}
+
+/// Until the router has heard from every edge and measured the way to it; before that it has nobody to send listeners to.
+///
+/// # Errors
+/// With the edges that it still knows too little of.
+pub async fn wait_until_known(addresses: &Addresses, admin_token: &str) -> Result<()> {
+    let deadline = Instant::now() + KNOWN_WITHIN;
+    loop {
+        let request = Request::get(format!("{}/v1/pops", addresses.router.url()));
+        let answer = request.header("authorization", format!("Bearer {admin_token}")).send().await?;
+        let pops: Value = serde_json::from_slice(&answer.success("asking the router for its fleet")?.body)?;
+        let unknown: Vec<&str> = addresses.edges.iter().map(|edge| edge.id).filter(|id| !is_known(&pops, id)).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            bail!("after {KNOWN_WITHIN:?} the router cannot route to {}: {pops}", unknown.join(", "));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Fit, and at a measured distance, wherever in the answer the edge stands.
+fn is_known(pops: &Value, id: &str) -> bool {
+    match pops {
+        Value::Object(edge) if edge.get("edge_id").is_some_and(|edge_id| edge_id == id) => {
+            edge.get("fit") == Some(&Value::Bool(true)) && edge.get("rtt_ms").is_some_and(Value::is_number)
+        }
+        Value::Object(fields) => fields.values().any(|field| is_known(field, id)),
+        Value::Array(items) => items.iter().any(|item| is_known(item, id)),
+        _ => false,
+    }
 }
 
 fn describe(edge: &EdgeAddress) -> Result<Edge> {
