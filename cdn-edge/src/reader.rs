@@ -96,14 +96,14 @@ impl Reader {
             if let Some(bytes) = self.library.cache.from_disk(&self.object, chunk).await {
                 return Ok(self.advance(&bytes, offset, Source::Disk));
             }
-            if let Some(bytes) = self.from_fill(chunk, offset).await? {
+            if let Some(bytes) = self.fill_bytes(chunk, offset).await? {
                 return Ok(bytes);
             }
         }
         Err(OriginError::Abandoned)
     }
 
-    async fn from_fill(&mut self, chunk: u32, offset: u64) -> Result<Option<Bytes>, OriginError> {
+    async fn fill_bytes(&mut self, chunk: u32, offset: u64) -> Result<Option<Bytes>, OriginError> {
         let wanted = u32::try_from(self.end.div_ceil(CHUNK)).expect("within the object");
         let Some((fill, started)) = run::start(&self.library, &self.object, chunk, wanted) else { return Ok(None) };
         let following = match self.following.take().filter(|following| following.is(&fill)) {

@@ -160,7 +160,7 @@ impl IndexLog {
     }
 
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.len
     }
 }
@@ -207,7 +207,7 @@ mod tests {
         let object = &replay.objects[&7];
         assert_eq!(object.life.fresh_until, 9);
         assert_eq!(object.chunks, HashMap::from([(0, 11), (2, 12)]), "a chunk past the end is not taken");
-        assert_eq!(log.len(), std::fs::metadata(&path).unwrap().len());
+        assert_eq!(log.bytes(), std::fs::metadata(&path).unwrap().len());
     }
 
     proptest! {

@@ -56,8 +56,8 @@ pub fn open(
     tracing::info!(objects = index.entry_count(), "the disk's objects are known again");
     let disk = Arc::new(Disk::new(folder.clone(), jobs, background, metrics.clone()));
     let cache = Arc::new(Cache::new(index, Memory::new(edge.cache_memory.as_u64()), disk, found.next_id));
-    let rewritten_len = log.len();
-    let writer = Writer { folder, log, cache: cache.clone(), health, metrics, logged: kept, rewritten_len };
+    let rewritten_bytes = log.bytes();
+    let writer = Writer { folder, log, cache: cache.clone(), health, metrics, logged: kept, rewritten_bytes };
     let thread = std::thread::Builder::new().name("edge-disk".into()).spawn(move || writer.run(queue));
     Ok((cache, thread.context("cannot start the disk's thread")?))
 }

@@ -31,7 +31,7 @@ pub struct Writer {
     /// Versions whose `Object` record the log has.
     pub logged: HashSet<u64>,
     /// Length of the log after its last rewriting.
-    pub rewritten_len: u64,
+    pub rewritten_bytes: u64,
 }
 
 impl Writer {
@@ -115,12 +115,12 @@ impl Writer {
     }
 
     fn shorten_log(&mut self) {
-        if self.log.len() < SHORT_LOG.max(4 * self.rewritten_len) {
+        if self.log.bytes() < SHORT_LOG.max(4 * self.rewritten_bytes) {
             return;
         }
         match rewrite_log(&self.folder, &self.cache.index) {
             Ok(log) => {
-                self.rewritten_len = log.len();
+                self.rewritten_bytes = log.bytes();
                 self.log = log;
                 self.logged = self.cache.index.iter().map(|(_, object)| object.id).collect();
             }

@@ -1,0 +1,119 @@
+//! Delivery records, as a listener in ingest's place gets them.
+
+use http::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use wire::delivery::{CacheStatus, Delivery, DeliveryBatch};
+use wire::{DecisionId, EdgeId};
+
+use crate::catcher::Catcher;
+use crate::client::{get, get_range, send};
+use crate::origin::{Act, Origin};
+use crate::stage::{CHUNK, Stage, eventually, noise};
+
+async fn stage(origin: &Origin) -> (Stage, Catcher) {
+    let ingest = Catcher::start("/v1/deliveries").await;
+    let url = ingest.url.clone();
+    (Stage::before(origin, |config| config.edge.ingest = url).await, ingest)
+}
+
+fn records(ingest: &Catcher) -> Vec<Delivery> {
+    ingest.caught::<DeliveryBatch>().into_iter().flat_map(|batch| batch.deliveries).collect()
+}
+
+async fn wait_for(ingest: &Catcher, count: usize) -> Vec<Delivery> {
+    eventually("the records arrive", || async { records(ingest).len() >= count }).await;
+    records(ingest)
+}
+
+#[tokio::test]
+async fn each_answer_is_recorded_with_its_decision_and_bytes() {
+    let origin = Origin::start().await;
+    let bytes = noise(1, 3 * CHUNK);
+    origin.put("a/song", Act::of(bytes.clone()));
+    let (stage, ingest) = stage(&origin).await;
+    let decision = DecisionId::generate();
+    let url = stage.at(&format!("a/song?x=1&decision_id={decision}"));
+    let etag = get(&url).await.header("etag").to_owned();
+    get_range(&url, "bytes=100-299").await;
+    send(Method::HEAD, &url, &[]).await;
+    send(Method::GET, &url, &[("if-none-match", &etag)]).await;
+    get(&stage.at("a/missing")).await;
+    get_range(&url, "bytes=99999999-").await;
+    get(&stage.at(".tonearm/ping")).await;
+
+    let records = wait_for(&ingest, 6).await;
+    let told: Vec<_> = records.iter().map(|r| (r.method.as_str(), r.status, r.bytes_sent, r.cache_status)).collect();
+    let missing = records[4].bytes_sent;
+    let refused = records[5].bytes_sent;
+    assert_eq!(
+        told,
+        vec![
+            ("GET", 200, bytes.len() as u64, CacheStatus::Miss),
+            ("GET", 206, 200, CacheStatus::Hit),
+            ("HEAD", 200, 0, CacheStatus::Hit),
+            ("GET", 304, 0, CacheStatus::Hit),
+            ("GET", 404, missing, CacheStatus::None),
+            ("GET", 416, refused, CacheStatus::None),
+        ]
+    );
+    for record in &records {
+        assert_eq!((record.edge_id.as_str(), record.pop.as_str()), ("fra-1", "fra"));
+        assert_eq!(record.client_net, "127.0.0.0/24");
+        assert!(record.complete && record.ttfb_us <= record.duration_us && record.ttfb_us > 0);
+        let about_song = record.key.as_str() == "a/song";
+        assert_eq!(record.decision_id, about_song.then_some(decision));
+        assert_eq!(record.object_bytes, about_song.then_some(bytes.len() as u64));
+    }
+    assert_eq!(records[1].range_start, 100);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_recorded_with_what_it_could_get() {
+    let origin = Origin::start().await;
+    origin.put("song", Act::of(noise(2, 32 << 20)));
+    let (stage, ingest) = stage(&origin).await;
+    let addr = stage.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut client: TcpStream = socket.connect(addr).await.unwrap();
+    client.write_all(b"GET /song HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut some = vec![0; 100_000];
+    client.read_exact(&mut some).await.unwrap();
+    drop(client);
+    let records = wait_for(&ingest, 1).await;
+    assert!(!records[0].complete);
+    assert!((99_000..20 << 20).contains(&records[0].bytes_sent), "{}", records[0].bytes_sent);
+}
+
+#[tokio::test]
+async fn pipelined_answers_are_told_apart() {
+    let origin = Origin::start().await;
+    origin.put("one", Act::of(noise(3, 1000)));
+    origin.put("two", Act::of(noise(4, 3 * CHUNK)));
+    let (stage, ingest) = stage(&origin).await;
+    let mut client = TcpStream::connect(stage.url.strip_prefix("http://").unwrap()).await.unwrap();
+    let requests = "GET /one HTTP/1.1\r\nhost: x\r\n\r\nHEAD /two HTTP/1.1\r\nhost: x\r\n\r\n\
+                    GET /two HTTP/1.1\r\nhost: x\r\n\r\nGET /one HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    client.write_all(requests.as_bytes()).await.unwrap();
+    client.read_to_end(&mut Vec::new()).await.unwrap();
+    let sent: Vec<_> = wait_for(&ingest, 4).await.iter().map(|r| (r.bytes_sent, r.complete)).collect();
+    assert_eq!(sent, vec![(1000, true), (0, true), (3 * CHUNK as u64, true), (1000, true)]);
+}
+
+#[tokio::test]
+async fn ingest_away_delays_and_the_stop_flushes() {
+    let origin = Origin::start().await;
+    origin.put("song", Act::of(noise(5, 1000)));
+    let (mut stage, ingest) = stage(&origin).await;
+    ingest.fail_next(2);
+    get(&stage.at("song")).await;
+    let batches = || ingest.caught::<DeliveryBatch>();
+    eventually("the batch is sent again", || async { batches().len() == 3 }).await;
+    let ids: Vec<_> = batches().iter().map(|batch| batch.deliveries[0].delivery_id).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "the same record has the same id");
+    get(&stage.at("song")).await;
+    stage.stop().await;
+    assert_eq!(records(&ingest).len(), 4, "what was served just before the stop is told");
+    assert_eq!(records(&ingest)[3].edge_id, EdgeId::new("fra-1").unwrap());
+}

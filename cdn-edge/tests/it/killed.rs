@@ -1,0 +1,79 @@
+//! `kill -9` in mid-fill: an edge in a process of its own, started again on what was left.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use service::Shutdown;
+use tokio::sync::Semaphore;
+
+use crate::client::{get, open};
+use crate::origin::{Act, Origin};
+use crate::stage::{CHUNK, config, eventually, noise};
+
+const DIR: &str = "EDGE_TEST_DIR";
+const ORIGIN: &str = "EDGE_TEST_ORIGIN";
+
+/// Not a test: the process that is killed. It writes its address into its folder.
+#[tokio::test]
+#[ignore = "run by the test beside it, as a process"]
+async fn edge_process() {
+    let Ok(dir) = std::env::var(DIR) else { return };
+    let dir = std::path::PathBuf::from(dir);
+    let mut config = config(&dir);
+    config.s3.endpoint = std::env::var(ORIGIN).unwrap();
+    let edge = cdn_edge::start(config, Shutdown::new()).await.unwrap();
+    std::fs::write(dir.join("address.new"), edge.url()).unwrap();
+    std::fs::rename(dir.join("address.new"), dir.join("address")).unwrap();
+    edge.wait().await.unwrap();
+}
+
+/// Ends with the test, however that ends.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+async fn spawn(dir: &std::path::Path, origin: &Origin) -> (Process, String) {
+    let address = dir.join("address");
+    let _ = std::fs::remove_file(&address);
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "killed::edge_process", "--ignored", "--nocapture"])
+        .env(DIR, dir)
+        .env(ORIGIN, &origin.url)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = Process(child);
+    eventually("the edge has started", || async { address.exists() }).await;
+    (process, std::fs::read_to_string(address).unwrap())
+}
+
+#[tokio::test]
+async fn no_wrong_byte_after_a_kill_in_mid_fill() {
+    let origin = Origin::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let bytes = noise(1, 20 * CHUNK + 1);
+    for round in 0..5 {
+        let pieces = Arc::new(Semaphore::new(16 * (3 + round * 4) + 3));
+        let key = format!("song-{round}");
+        origin.put(&key, Act { pieces: Some(pieces), ..Act::of(bytes.clone()) });
+        let (process, url) = spawn(dir.path(), &origin).await;
+        let mut listener = open(Method::GET, &format!("{url}/{key}"), &[]).await;
+        listener.next().await.unwrap().unwrap();
+        // Somewhere between the writing of chunks; where exactly is what the rounds vary.
+        tokio::time::sleep(Duration::from_millis(5 * round as u64)).await;
+        drop(process);
+        assert!(listener.rest().await.is_err(), "a killed edge leaves no clean end");
+        origin.change(&key, |act| act.pieces = None);
+        let (_process, url) = spawn(dir.path(), &origin).await;
+        for earlier in 0..=round {
+            assert_eq!(get(&format!("{url}/song-{earlier}")).await.bytes(), &bytes, "round {round}");
+        }
+    }
+}

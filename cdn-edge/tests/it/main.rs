@@ -1,0 +1,19 @@
+//! The edge from outside: real listeners, the real S3 server, and for what a healthy S3 never does an
+//! origin that does it on order.
+#![allow(clippy::unwrap_used, reason = "a test that meets an error should stop there")]
+
+mod admin;
+mod bad_input;
+mod cold;
+mod conditional;
+mod deliveries;
+mod disk;
+mod failures;
+mod killed;
+mod model;
+mod reports;
+
+mod catcher;
+mod client;
+mod origin;
+mod stage;
