@@ -30,6 +30,12 @@ use crate::stored::in_time;
 
 pub(crate) use upkeep::Upkeep;
 
+/// Begins a round in which [`take`] walks the index of what is unsent and stops at its limit. A burst is
+/// when the planner's statistics are stale: it would then join and sort everything that waits, for
+/// every batch (200,000 waiting: 340 ms against 29 ms for 2,000 of them).
+const BEGIN: &str = "BEGIN; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+                     SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off";
+
 /// Writes an event into the transaction that changes its track, which must hold the track's row.
 pub(crate) async fn add(tx: &mut PgConnection, event: &ContentEvent) -> Result<(), sqlx::Error> {
     let payload = serde_json::to_string(event).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
@@ -98,7 +104,7 @@ impl Relay {
 
     /// One batch; how many events it brought to Kafka.
     async fn round(&self) -> Result<usize, RelayError> {
-        let mut tx = in_time(self.pool.begin()).await?;
+        let mut tx = in_time(self.pool.begin_with(BEGIN)).await?;
         let events = in_time(take(&mut tx, self.batch)).await?;
         if events.is_empty() {
             in_time(tx.rollback()).await?;
