@@ -70,6 +70,8 @@ async fn supervise(
     shutdown: Shutdown,
     patience: Duration,
 ) -> anyhow::Result<()> {
+    // The mover is a thread: should this task be dropped with its runtime, the thread must end too.
+    let _stop = shutdown.clone().drop_guard();
     let moved = tokio::select! {
         moved = &mut moving => moved,
         () = shutdown.cancelled() => {

@@ -1,0 +1,9 @@
+//! Both roles from outside, on the real servers.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error should stop there")]
+
+mod away;
+mod bad_input;
+mod killed;
+mod landing;
+mod support;

@@ -1,0 +1,171 @@
+//! One installation for one test: its own topics and its own database on the shared servers.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clickhouse::Client;
+use devstack::TestServers;
+use http::Method;
+use serde_json::{Value, json};
+use service::client::{Answer, ApiClient};
+use service::config::{ClickHouseConfig, KafkaConfig, Loader};
+use service::{Running, Shutdown};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use uuid::Uuid;
+use wire::Timestamp;
+
+pub(crate) const WRITE_KEY: &str = "write-key-of-the-test";
+pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-test";
+
+/// Tests that stop a server hold it for writing, all others for reading.
+static SERVERS: RwLock<()> = RwLock::const_new(());
+
+enum Use {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+pub(crate) struct Stack {
+    pub(crate) servers: &'static TestServers,
+    pub(crate) environment: Vec<(String, String)>,
+    pub(crate) kafka: KafkaConfig,
+    pub(crate) clickhouse: Client,
+    _use: Use,
+}
+
+impl Stack {
+    /// Beside other tests.
+    pub(crate) async fn new() -> Self {
+        Self::with(Use::Shared { _guard: SERVERS.read().await }).await
+    }
+
+    /// Alone, for a test that stops servers.
+    pub(crate) async fn alone() -> Self {
+        Self::with(Use::Alone { _guard: SERVERS.write().await }).await
+    }
+
+    async fn with(guard: Use) -> Self {
+        service::metrics::start();
+        service::telemetry::start(&service::config::LogConfig::default());
+        let servers = TestServers::shared().await;
+        let environment = environment(servers);
+        let mut loader = Loader::new(None, environment.clone()).unwrap();
+        let (kafka, clickhouse): (KafkaConfig, ClickHouseConfig) = (loader.section(), loader.section());
+        loader.finish().unwrap();
+        service::kafka::create_topics(&kafka).await.unwrap();
+        service::clickhouse::migrate(&clickhouse).await.unwrap();
+        service::clickhouse::migrate(&clickhouse).await.unwrap();
+        let clickhouse = service::clickhouse::client(&clickhouse);
+        Self { servers, environment, kafka, clickhouse, _use: guard }
+    }
+
+    fn loader(&self, more: &[(&str, &str)]) -> Loader {
+        let more = more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Loader::new(None, self.environment.iter().cloned().chain(more)).unwrap()
+    }
+
+    pub(crate) async fn ingest(&self, more: &[(&str, &str)]) -> Running {
+        let mut loader = self.loader(more);
+        let config = ingest::Config::read(&mut loader);
+        loader.finish().unwrap();
+        let running = ingest::start(config, Shutdown::new()).await.unwrap();
+        healthy(&running).await;
+        running
+    }
+
+    pub(crate) async fn sink(&self, more: &[(&str, &str)]) -> Running {
+        let mut loader = self.loader(more);
+        let config = ingest::sink::Config::read(&mut loader);
+        loader.finish().unwrap();
+        ingest::sink::start(config, Shutdown::new()).await.unwrap()
+    }
+
+    /// The only value of a query.
+    pub(crate) async fn number(&self, sql: &str) -> u64 {
+        self.clickhouse.query(&sql.replace('?', "??")).fetch_one().await.unwrap()
+    }
+
+    /// Waits until the query gives `wanted`.
+    pub(crate) async fn until(&self, sql: &str, wanted: u64) {
+        eventually(Duration::from_secs(60), || async {
+            let found: Result<u64, _> = self.clickhouse.query(sql).fetch_one().await;
+            match found {
+                Ok(found) if found == wanted => Ok(()),
+                found => Err(format!("{sql}: {found:?}, not {wanted}")),
+            }
+        })
+        .await;
+    }
+
+    /// Every event is there once, and no offset of any partition is missing or doubled.
+    pub(crate) async fn adds_up(&self, events: u64) {
+        self.until("SELECT uniqExact(event_id) FROM events", events).await;
+        assert_eq!(self.number("SELECT count() FROM events").await, events);
+        let holes = "SELECT countIf(n != width) FROM (SELECT count() AS n, \
+                     max(kafka_offset) + 1 AS width FROM events GROUP BY kafka_partition)";
+        assert_eq!(self.number(holes).await, 0);
+    }
+}
+
+fn environment(servers: &TestServers) -> Vec<(String, String)> {
+    let keys = format!("[{{ key = '{WRITE_KEY}', app = 'web' }}]");
+    let pairs = [
+        ("TONEARM_KAFKA", servers.kafka.clone()),
+        ("TONEARM_KAFKA_TOPIC_PREFIX", servers.fresh_name("ingest")),
+        ("TONEARM_KAFKA_PARTITIONS", "3".into()),
+        ("TONEARM_CLICKHOUSE", servers.clickhouse_http.clone()),
+        ("TONEARM_CLICKHOUSE_DATABASE", servers.fresh_name("ingest")),
+        ("TONEARM_AUTH_ADMIN_TOKEN", ADMIN_TOKEN.into()),
+        ("TONEARM_AUTH_WRITE_KEYS", keys),
+        ("TONEARM_INGEST_LISTEN", "127.0.0.1:0".into()),
+        ("TONEARM_SINK_LISTEN", "127.0.0.1:0".into()),
+        ("TONEARM_SINK_BATCH_WAIT", "100ms".into()),
+        ("TONEARM_HTTP_DRAIN_TIMEOUT", "5s".into()),
+    ];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+pub(crate) async fn healthy(running: &Running) {
+    health_is(running, 200).await;
+}
+
+pub(crate) async fn health_is(running: &Running, status: u16) {
+    let api = ApiClient::new(Duration::from_secs(5));
+    let url = format!("{}/health", running.url());
+    eventually(Duration::from_secs(60), || async {
+        let answer = api.get(&url).await.map_err(|e| e.to_string())?;
+        if answer.status == status { Ok(()) } else { Err(format!("health is {}", answer.status)) }
+    })
+    .await;
+}
+
+/// Asks until the answer is good or the deadline has passed.
+pub(crate) async fn eventually<F: Future<Output = Result<(), String>>>(within: Duration, ask: impl Fn() -> F) {
+    let deadline = Instant::now() + within;
+    while let Err(not_yet) = ask().await {
+        assert!(Instant::now() < deadline, "after {within:?}: {not_yet}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+pub(crate) fn event() -> Value {
+    json!({
+        "event_id": Uuid::now_v7(), "type": "progress", "session_id": format!("s-{}", Uuid::now_v7().as_u128() % 97),
+        "play_id": "p-1", "track_id": "t-1", "client_ts": Timestamp::now(), "played_ms": 31_000,
+    })
+}
+
+pub(crate) fn events(n: usize) -> Vec<Value> {
+    (0..n).map(|_| event()).collect()
+}
+
+/// Posts a body as it is, with the write key.
+pub(crate) async fn post_raw(ingest: &Running, content_type: &str, body: impl Into<Bytes>) -> Answer {
+    let api = ApiClient::new(Duration::from_secs(60)).with_bearer(WRITE_KEY);
+    let url = format!("{}/v1/events", ingest.url());
+    api.send(Method::POST, &url, Some((content_type, body.into()))).await.unwrap()
+}
+
+pub(crate) async fn post(ingest: &Running, body: &Value) -> Answer {
+    post_raw(ingest, "application/json", body.to_string()).await
+}
