@@ -67,7 +67,8 @@ fn routes(state: Arc<Ingest>) -> Router {
         .expose_headers([header::RETRY_AFTER])
         .max_age(std::time::Duration::from_secs(3600));
     Router::new()
-        .route("/v1/events", post(post_events).layer(cors))
+        // The layer answers every OPTIONS itself; the route only lets it see them.
+        .route("/v1/events", post(post_events).options(|| async {}).layer(cors))
         .route("/v1/deliveries", post(post_deliveries))
         .with_state(state)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
@@ -63,9 +64,13 @@ impl ClientContext for Events {
         }
     }
 
+    // Health tells when no broker is left; each connection that broke, some a second, is no news.
     fn error(&self, error: KafkaError, reason: &str) {
-        // Health tells when no broker is left; a single connection that broke is no news.
         tracing::debug!(%error, reason, "librdkafka");
+    }
+
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
     }
 }
 

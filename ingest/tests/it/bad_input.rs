@@ -80,8 +80,7 @@ async fn numbers_that_no_parser_should_trust() {
         let body = format!("{good}\n{}\n{good}", with("played_ms", json!("#")).to_string().replace("\"#\"", number));
         let answer = post_raw(&ingest, "application/x-ndjson", body).await;
         let told: BatchAnswer = answer.json().unwrap();
-        let zero = number == "-0";
-        assert_eq!((told.accepted, told.errors.len()), (2, 1), "{number} {zero} {told:?}");
+        assert_eq!((told.accepted, told.errors.len()), (2, 1), "{number} {told:?}");
         assert_eq!(told.errors[0].index, 1);
     }
 }
@@ -163,7 +162,7 @@ async fn methods_paths_and_browsers() {
     let events = format!("{}/v1/events", ingest.url());
     let wrong = api.get(&events).await.unwrap();
     assert_eq!(problem(&wrong), (405, "method-not-allowed".into()));
-    assert_eq!(wrong.headers["allow"], "POST");
+    assert!(wrong.headers["allow"].to_str().unwrap().contains("POST"), "{:?}", wrong.headers);
     assert_eq!(problem(&api.get(&format!("{}/v1/nothing", ingest.url())).await.unwrap()), (404, "not-found".into()));
     let preflight = api.send(Method::OPTIONS, &events, None).await.unwrap();
     assert_eq!(preflight.status, 200);
