@@ -14,7 +14,8 @@
 //!
 //! Not promised: a published version whose specification is replaced is played as replaced at once,
 //! cold, until it is published again, and is off the air while that rolls out; a purge is tried until
-//! the rollout's deadline and then given up. Whether an edge's copy is byte for byte the origin's is the
+//! the rollout's deadline and then given up, and of two catalogs side by side one may purge an edge while
+//! the other's last order still warms it. Whether an edge's copy is byte for byte the origin's is the
 //! edge's affair.
 
 pub mod config;

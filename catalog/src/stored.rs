@@ -42,6 +42,19 @@ pub(crate) async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(timeout)
 }
 
+/// Whether no try of the same value can succeed: it fits no column, or a row that it needs cannot be
+/// read. A schema that is older or newer than this code is none of the value's fault.
+pub(crate) fn blames_value(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => true,
+        // Classes 22 data exception, 23 constraint.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+        }
+        _ => false,
+    }
+}
+
 /// Whether the same may succeed later: the server was away, stopping, overrun, or undid one of two
 /// transactions that stood in each other's way.
 pub(crate) fn is_transient(error: &sqlx::Error) -> bool {

@@ -18,7 +18,7 @@ use wire::topic::Topic;
 
 use super::plan::{Planned, plan};
 use crate::metrics;
-use crate::stored::{in_time, is_transient};
+use crate::stored::{blames_value, in_time};
 
 /// librdkafka queues one error a try while brokers are away, and events come behind them: a growing
 /// wait here would outlast the outage. This only keeps an unforeseen storm of errors from spinning.
@@ -102,8 +102,13 @@ impl Consumer {
                     return self.wake.notify_one();
                 }
                 Ok(Planned::Superseded) => return metrics::content_event("superseded"),
-                Err(error) if is_transient(&error) => backoff.wait().await,
-                Err(error) => return self.dead_letter(message, &error.to_string()).await,
+                Err(error) if blames_value(&error) => return self.dead_letter(message, &error.to_string()).await,
+                Err(error) => {
+                    if backoff.attempts() == 0 {
+                        tracing::warn!(%error, track.id = %event.track_id, "a rollout waits for PostgreSQL");
+                    }
+                    backoff.wait().await;
+                }
             }
         }
     }

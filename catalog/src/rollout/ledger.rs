@@ -18,7 +18,7 @@ use crate::track_store::{lock_life, rolled_out};
 
 /// What a lease has beyond the edge's time for one slice, for PostgreSQL and the way there.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
-/// Overdue versions that one sweep settles.
+/// Overdue versions that one sweep settles; the rest are the next sweep's.
 const SWEEP: i64 = 100;
 
 /// One order to one edge, on lease.
@@ -161,17 +161,16 @@ impl Ledger {
         .await
     }
 
-    /// Gives up what is past its deadline; how many versions it found.
-    pub(super) async fn expire(&self) -> Result<usize, sqlx::Error> {
+    /// Gives up what is past its deadline.
+    pub(super) async fn expire(&self) -> Result<(), sqlx::Error> {
         let sql = "SELECT DISTINCT track_id, version FROM rollouts
                     WHERE state = 'waiting' AND deadline_at <= now() LIMIT $1";
         let overdue = sqlx::query_as(sql).bind(SWEEP);
         let overdue: Vec<(String, i32)> = in_time(overdue.fetch_all(&self.pool)).await?;
-        let found = overdue.len();
         for (track, version) in overdue {
             in_time(self.expire_version(id(track)?, unsigned(version)?)).await?;
         }
-        Ok(found)
+        Ok(())
     }
 
     async fn expire_version(&self, track: TrackId, version: u32) -> Result<(), sqlx::Error> {
