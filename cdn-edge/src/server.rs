@@ -125,6 +125,8 @@ pub fn serve(
                 Err(error) => tracing::error!(%error, "a serving thread cannot use its listener"),
             }
         });
+        // With it go the connections that the drain's deadline has ended, and their records are made.
+        drop(runtime);
         // Nobody waits where the role was dropped rather than stopped.
         let _ = ended.send(());
     };

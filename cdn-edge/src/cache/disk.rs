@@ -145,24 +145,25 @@ fn read_chunk(path: &Path, chunk: u32, len: usize) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-/// The cache's folder, locked for as long as this lives.
+/// The cache's folder.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
-    _lock: Arc<File>,
 }
 
 impl Folder {
+    /// The folder, and the lock that keeps other processes out for as long as it lives.
+    ///
     /// # Errors
     /// When it cannot be made, or another process has it.
-    pub fn lock(path: &Path) -> anyhow::Result<Self> {
+    pub fn lock(path: &Path) -> anyhow::Result<(Self, File)> {
         let shown = path.display();
         std::fs::create_dir_all(path.join("objects")).with_context(|| format!("cannot make the cache in {shown}"))?;
         let lock = File::create(path.join("lock")).with_context(|| format!("cannot make a lock in {shown}"))?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             bail!("the cache in {shown} is used by another process; give each edge a cache_dir of its own");
         }
-        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) })
+        Ok((Self { path: path.to_owned() }, lock))
     }
 
     #[must_use]

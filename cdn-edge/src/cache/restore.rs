@@ -29,7 +29,7 @@ pub fn open(
     health: Health,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Arc<Cache>, std::thread::JoinHandle<()>)> {
-    let folder = Folder::lock(&edge.cache_dir)?;
+    let (folder, lock) = Folder::lock(&edge.cache_dir)?;
     let shown = edge.cache_dir.display();
     let found =
         replay(&folder.log(), edge.max_object.as_u64()).with_context(|| format!("cannot read the log in {shown}"))?;
@@ -57,7 +57,8 @@ pub fn open(
     let disk = Arc::new(Disk::new(folder.clone(), jobs, background, metrics.clone()));
     let cache = Arc::new(Cache::new(index, Memory::new(edge.cache_memory.as_u64()), disk, found.next_id));
     let rewritten_bytes = log.bytes();
-    let writer = Writer { folder, log, cache: cache.clone(), health, metrics, logged: kept, rewritten_bytes };
+    let writer =
+        Writer { folder, _lock: lock, log, cache: cache.clone(), health, metrics, logged: kept, rewritten_bytes };
     let thread = std::thread::Builder::new().name("edge-disk".into()).spawn(move || writer.run(queue));
     Ok((cache, thread.context("cannot start the disk's thread")?))
 }

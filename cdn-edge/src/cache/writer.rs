@@ -24,6 +24,8 @@ const SHORT_LOG: u64 = 64 << 20;
 #[derive(Debug)]
 pub struct Writer {
     pub folder: Folder,
+    /// Given free with the thread: nothing writes to the folder after it.
+    pub _lock: File,
     pub log: IndexLog,
     pub cache: Arc<Cache>,
     pub health: Health,

@@ -47,8 +47,9 @@ pub fn start(library: &Arc<Library>, object: &Arc<Object>, first: u32, wanted: u
     if library.cache.holds(object, first) {
         return None;
     }
-    let end = run_end(library, object, first..wanted, &running);
+    // First the fills behind us end here, then what is left of the others bounds us.
     running.iter().for_each(|fill| fill.give_up_from(first));
+    let end = run_end(library, object, first..wanted, &running);
     let fill = Arc::new(Fill::new(first, end));
     running.push(fill.clone());
     drop(running);

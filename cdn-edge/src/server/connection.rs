@@ -19,9 +19,12 @@ use super::answer::Answerer;
 use super::counters::Counters;
 use super::meter::{Meter, MeteredIo};
 
-/// Bounds a request's head and what a response holds beside the socket: with more, hyper would take a
-/// second chunk before the first has left.
+/// What a response holds beside the socket: with more, hyper would take a second chunk before the
+/// first has left.
 const BUFFER: usize = 64 << 10;
+
+/// A request's head; keys are at most 1 KiB, and players send no large cookies here.
+const HEAD: usize = 32 << 10;
 
 /// Accepts until `shutdown`, then waits for connections to end, at most for the drain's deadline.
 pub async fn accept(listener: TcpListener, shared: Arc<Shared>, counters: Arc<Counters>, shutdown: Shutdown) {
@@ -65,7 +68,11 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, counter
     let meter = Arc::new(Meter::new(counters.clone(), shared.deliveries.clone()));
     let io = MeteredIo::new(stream, meter.clone(), shared.write_timeout);
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(shared.http.header_timeout.0).max_buf_size(BUFFER);
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(shared.http.header_timeout.0)
+        .max_buf_size(BUFFER)
+        .max_header_size(HEAD);
     let answerer = Arc::new(Answerer { shared, counters, meter, client: peer.ip() });
     let service = service_fn(move |request| {
         let answerer = answerer.clone();

@@ -46,6 +46,15 @@ impl Streaming {
         frame.map(|frame| frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 
+    /// As many bytes, however they are cut on the way; a few more may come with the last of them.
+    pub(crate) async fn at_least(&mut self, len: usize) -> Bytes {
+        let mut some = BytesMut::new();
+        while some.len() < len {
+            some.extend_from_slice(&self.next().await.expect("more bytes").expect("no failure"));
+        }
+        some.freeze()
+    }
+
     pub(crate) async fn rest(mut self) -> Result<Bytes, Bytes> {
         let mut all = BytesMut::new();
         while let Some(bytes) = self.next().await {

@@ -6,6 +6,9 @@ use crate::client::{Got, get, get_range, send};
 use crate::origin::{Act, Origin};
 use crate::stage::{CHUNK, Stage, noise};
 
+/// Name, request headers, status, and the bytes of a 200 or 206.
+type Case<'a> = (&'static str, Vec<(&'static str, &'a str)>, u16, Option<std::ops::Range<usize>>);
+
 #[tokio::test]
 async fn a_table_of_requests() {
     let (stage, s3) = Stage::before_s3(|_| ()).await;
@@ -22,7 +25,7 @@ async fn a_table_of_requests() {
     let size = bytes.len();
     let weak = format!("W/{etag}");
     let whole = Some(0..size);
-    let cases: Vec<(&str, Vec<(&str, &str)>, u16, Option<std::ops::Range<usize>>)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("plain", vec![], 200, whole.clone()),
         ("first byte", vec![("range", "bytes=0-0")], 206, Some(0..1)),
         ("open-ended", vec![("range", "bytes=262140-")], 206, Some(262_140..size)),

@@ -27,8 +27,8 @@ pub(crate) struct Act {
     pub(crate) heads: Option<Arc<Semaphore>>,
     /// A permit for each piece of a body.
     pub(crate) pieces: Option<Arc<Semaphore>>,
-    /// Each body breaks off after so many bytes.
-    pub(crate) cut_after: Option<usize>,
+    /// Bodies break off at this byte of the object.
+    pub(crate) cut_at: Option<usize>,
     /// A status instead of all that.
     pub(crate) status: Option<u16>,
     /// `Content-Range` and `Content-Length` are as if the object had this size.
@@ -128,13 +128,14 @@ impl Act {
             None => 0..size,
         };
         response = response.header(header::CONTENT_LENGTH, sent.end - sent.start);
-        let end = self.bytes.len().min(sent.end as usize);
-        response.body(self.body(self.bytes.slice((sent.start as usize).min(end)..end), sent.end)).unwrap()
+        response.body(self.body(sent)).unwrap()
     }
 
-    fn body(&self, bytes: Bytes, wanted_end: u64) -> Body {
-        let bytes = bytes.slice(..bytes.len().min(self.cut_after.unwrap_or(usize::MAX)));
-        let short = self.cut_after.is_some() || wanted_end > self.bytes.len() as u64;
+    fn body(&self, sent: Range<u64>) -> Body {
+        let has = self.bytes.len().min(self.cut_at.unwrap_or(usize::MAX));
+        let end = has.min(sent.end as usize);
+        let short = (end as u64) < sent.end;
+        let bytes = self.bytes.slice((sent.start as usize).min(end)..end);
         let pieces = stream::unfold((bytes, self.pieces.clone(), short), |(mut rest, gate, short)| async move {
             if rest.is_empty() {
                 // What a connection that is reset looks like from within.
