@@ -6,15 +6,18 @@ pub mod synth;
 pub mod upload;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt};
 
-use crate::folder::check_space;
+use crate::folder::{Lock, check_space};
 use crate::progress::say;
 
 /// Changes when what is made changes, so that an old library is made anew.
 const EDITION: &str = "1";
+/// Minutes on two slow cores.
+const MADE_WITHIN: Duration = Duration::from_secs(20 * 60);
 /// One encoder a core, of the two that we count on.
 const AT_ONCE: usize = 2;
 
@@ -62,6 +65,7 @@ pub const TITLES: [Title; 12] = [
 pub async fn make(library: &Path) -> Result<Vec<PathBuf>> {
     let edition = library.join(EDITION);
     std::fs::create_dir_all(&edition).with_context(|| format!("create {}", edition.display()))?;
+    let _lock = Lock::wait(&edition.join(".lock"), "makes the library", MADE_WITHIN).await?;
     let missing = TITLES.iter().filter(|title| !edition.join(title.track_id()).is_dir()).count();
     if missing > 0 {
         check_space(&edition, 1)?;

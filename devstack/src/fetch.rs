@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
@@ -110,7 +110,7 @@ async fn cached_in<F: Future<Output = Result<()>>>(
     if ready.is_dir() {
         return Ok(ready);
     }
-    let _lock = wait_for_lock(&cache.join(format!(".{name}.lock")), what).await?;
+    let _lock = Lock::wait(&cache.join(format!(".{name}.lock")), &format!("fetches {what}"), DOWNLOAD_WITHIN).await?;
     if ready.is_dir() {
         return Ok(ready);
     }
@@ -130,22 +130,6 @@ fn make_empty(folder: &Path) -> Result<()> {
         fs::remove_dir_all(folder).with_context(|| format!("remove {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))
-}
-
-async fn wait_for_lock(file: &Path, what: &str) -> Result<Lock> {
-    let deadline = Instant::now() + DOWNLOAD_WITHIN;
-    let taken = async {
-        loop {
-            if let Some(lock) = Lock::try_take(file)? {
-                return Ok(lock);
-            }
-            if Instant::now() > deadline {
-                bail!("another process has been fetching {what} for {DOWNLOAD_WITHIN:?}; it holds {}", file.display());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    during(&format!("waiting for another process that fetches {what}"), taken).await
 }
 
 async fn run(dir: &Path, program: &str, args: &[&str]) -> Result<()> {

@@ -3,8 +3,11 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+use crate::progress::during;
 
 /// The workspace that this crate was built in.
 #[must_use]
@@ -13,16 +16,16 @@ pub fn workspace() -> PathBuf {
     manifest.parent().unwrap_or(manifest).to_path_buf()
 }
 
-/// What `make up` owns, and git ignores.
+/// What `make up` owns: `TONEARM_DIR`, for a second stack beside the first, or a folder that git ignores.
 #[must_use]
 pub fn dot_tonearm() -> PathBuf {
-    workspace().join(".tonearm")
+    std::env::var_os("TONEARM_DIR").map_or_else(|| workspace().join(".tonearm"), PathBuf::from)
 }
 
-/// What is fetched once: `TONEARM_CACHE`, or a folder that `make reset` leaves.
+/// What is fetched or made once, for every stack: `TONEARM_CACHE`, or a folder that `make reset` leaves.
 #[must_use]
 pub fn cache() -> PathBuf {
-    std::env::var_os("TONEARM_CACHE").map_or_else(|| dot_tonearm().join("cache"), PathBuf::from)
+    std::env::var_os("TONEARM_CACHE").map_or_else(|| workspace().join(".tonearm/cache"), PathBuf::from)
 }
 
 /// A binary of this workspace, in the folder of the running one or, for a test, in the folder above.
@@ -67,6 +70,26 @@ impl Lock {
 }
 
 impl Lock {
+    /// The lock, once the process that holds it has let go; `doing` says what that one does.
+    ///
+    /// # Errors
+    /// When it holds it for longer than `within`, or the file cannot be opened.
+    pub async fn wait(file: &Path, doing: &str, within: Duration) -> Result<Self> {
+        let deadline = Instant::now() + within;
+        let taken = async {
+            loop {
+                if let Some(lock) = Self::try_take(file)? {
+                    return Ok(lock);
+                }
+                if Instant::now() > deadline {
+                    bail!("another process that {doing} has held {} for {within:?}", file.display());
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        during(&format!("waiting for another process that {doing}"), taken).await
+    }
+
     /// Leaves a word in the lock's file for those who find it taken, or left behind.
     ///
     /// # Errors

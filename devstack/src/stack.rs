@@ -25,7 +25,7 @@ use self::config::{Config, read_endpoints};
 use self::external::External;
 use self::hold::{Hold, holder, ready_file};
 use crate::demo::{self, TITLES, publish::Catalog, upload};
-use crate::folder::{check_space, dot_tonearm};
+use crate::folder::{cache, check_space, dot_tonearm};
 use crate::progress::{during, say};
 use crate::s3client::S3Client;
 use crate::secret::Secrets;
@@ -49,6 +49,8 @@ pub enum Manner {
 pub async fn up(manner: Manner) -> Result<()> {
     let root = dot_tonearm();
     fs::create_dir_all(&root).with_context(|| format!("create {}", root.display()))?;
+    // Roles are told of folders below it, and run elsewhere.
+    let root = root.canonicalize()?;
     if let Some(pid) = holder(&root)? {
         return already_up(&root, pid);
     }
@@ -130,7 +132,7 @@ impl Stack {
         let config = Config::new(root.to_path_buf(), Addresses::choose()?, plan.addresses(), &theirs, secrets);
         config.write()?;
         say("starting the servers");
-        let library = root.join("library");
+        let library = cache().join("library");
         let (servers, library) = tokio::try_join!(Servers::start(plan), demo::make(&library))?;
         during("migrating", roles::migrate(&config)).await?;
         say("starting the roles");
