@@ -54,9 +54,14 @@ impl Library {
         self.cache.index.get(key).filter(|object| object.is_fresh(now) || object.is_excused(now))
     }
 
+    /// Forgets that the origin had no such object.
+    pub fn forget_missing(&self, key: &ObjectKey) {
+        self.missing.invalidate(key.as_str());
+    }
+
     /// Forgets what is held under a key, for good. True where something was.
     pub async fn purge(&self, key: &ObjectKey) -> bool {
-        self.missing.invalidate(key.as_str());
+        self.forget_missing(key);
         let Some(object) = self.cache.index.get(key.as_str()) else { return false };
         // Ended by us and not by the index's listener, so that we can wait until it is off the disk.
         let first = object.end();

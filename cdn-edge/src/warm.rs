@@ -32,9 +32,14 @@ async fn warm_one(library: &Arc<Library>, key: ObjectKey) -> WarmResult {
 /// The object's size and how many of its bytes were not held.
 async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey) -> Result<(u64, u64), String> {
     let mut fetched = 0;
+    // Whoever orders it has uploaded it, perhaps since a listener asked in vain.
+    library.forget_missing(key);
     let known = library.cache.index.get(key.as_str());
     let (opened, _) = library.open(key, Some(0..u64::MAX)).await.map_err(|error| error.to_string())?;
     let object = opened.object;
+    if !object.storable {
+        return Err("the origin forbids to store it".into());
+    }
     // What the opening has brought by now was not held before it.
     let cold = known.is_none_or(|known| known.id != object.id);
     for round in 0..ROUNDS {

@@ -42,6 +42,18 @@ async fn a_warm_order_fetches_whole_objects_once() {
 }
 
 #[tokio::test]
+async fn a_warm_order_finds_what_was_missing_a_moment_ago_and_says_what_may_not_be_held() {
+    let origin = Origin::start().await;
+    let stage = Stage::before(&origin, |_| ()).await;
+    assert_eq!(get(&stage.at("song")).await.status, 404);
+    origin.put("song", Act::of(noise(7, 10)));
+    origin.put("secret", Act { cache_control: Some("private".into()), ..Act::of(noise(8, 10)) });
+    let answer = post(&format!("{}/v1/warm", stage.admin), TOKEN, r#"{"keys":["song","secret"]}"#).await.json();
+    assert_eq!(answer["results"][0]["bytes"], 10);
+    assert_eq!(answer["results"][1]["error"], "the origin forbids to store it");
+}
+
+#[tokio::test]
 async fn warming_fills_only_the_gaps() {
     let origin = Origin::start().await;
     origin.put("song", Act::of(noise(3, 6 * CHUNK)));

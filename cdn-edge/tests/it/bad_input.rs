@@ -101,7 +101,7 @@ async fn hostile_heads_end_with_a_refusal() {
     // A head that never ends: closed by the timeout, or this would not return.
     raw(&stage, "GET /song HTTP/1.1\r\nhost: x\r\n").await;
     let ranges = (0..10_000).map(|n| format!("{n}-{n}")).collect::<Vec<_>>().join(",");
-    assert!(get_range(&stage.at("song"), &format!("bytes={}", &ranges[..50_000])).await.status.as_u16() == 200);
+    assert!(get_range(&stage.at("song"), &format!("bytes={}", &ranges[..20_000])).await.status.as_u16() == 200);
     assert_eq!(get(&stage.at("song")).await.bytes(), &noise(1, CHUNK));
 }
 
