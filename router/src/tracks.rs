@@ -26,7 +26,7 @@ pub(crate) struct Track {
 }
 
 /// A track as it is now; none where it is not to be heard.
-pub(crate) type Change = (TrackId, Option<Track>);
+pub(crate) type Change = (TrackId, Option<Arc<Track>>);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Tracks {
@@ -71,21 +71,21 @@ impl Tracks {
                 Arc::make_mut(&mut self.shards[shard]).remove(&id);
                 true
             }
-            Some(track) if known.is_some_and(|known| **known == track) => false,
+            Some(track) if known.is_some_and(|known| *known == track) => false,
             Some(_) if known.is_none() && self.len >= self.max => {
                 self.left_out = true;
                 false
             }
             Some(track) => {
                 self.len += usize::from(known.is_none());
-                Arc::make_mut(&mut self.shards[shard]).insert(id, Arc::new(track));
+                Arc::make_mut(&mut self.shards[shard]).insert(id, track);
                 true
             }
         }
     }
 
     /// Makes this table hold exactly `whole`; says whether that changed anything.
-    pub(crate) fn replace(&mut self, whole: HashMap<TrackId, Track>) -> bool {
+    pub(crate) fn replace(&mut self, whole: HashMap<TrackId, Arc<Track>>) -> bool {
         let gone: Vec<TrackId> = self.iter().map(|(id, _)| id).filter(|id| !whole.contains_key(id)).cloned().collect();
         let mut changed = !gone.is_empty();
         self.left_out = false;
@@ -108,8 +108,9 @@ mod tests {
 
     use super::*;
 
-    fn track(version: u32) -> Track {
-        Track { version, hls_key: Some(ObjectKey::new("t/1/master.m3u8").unwrap()), progressive_key: None }
+    fn track(version: u32) -> Arc<Track> {
+        let hls_key = Some(ObjectKey::new("t/1/master.m3u8").unwrap());
+        Arc::new(Track { version, hls_key, progressive_key: None })
     }
 
     fn id(n: u8) -> TrackId {
@@ -145,7 +146,7 @@ mod tests {
                 };
                 prop_assert_eq!(tracks.apply((id(n), version.map(track))), before != version.map(track));
             }
-            let held = |tracks: &Tracks| tracks.iter().map(|(id, t)| (id.clone(), (**t).clone())).collect::<HashMap<_, _>>();
+            let held = |tracks: &Tracks| tracks.iter().map(|(id, t)| (id.clone(), t.clone())).collect::<HashMap<_, _>>();
             prop_assert_eq!(&held(&tracks), &model);
             let whole: HashMap<_, _> = whole.into_iter().map(|(n, version)| (id(n), track(version))).collect();
             prop_assert_eq!(tracks.replace(whole.clone()), model != whole);

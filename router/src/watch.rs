@@ -53,7 +53,7 @@ fn edges_status(all: usize, out: &[&str], refused: usize) -> Status {
         parts.push(format!("{} of {all} edges get no listeners: {named}{more}", out.len()));
     }
     if refused > 0 {
-        parts.push(format!("{refused} entries of the fleet are refused"));
+        parts.push(format!("{refused} of the fleet's entries refused"));
     }
     if parts.is_empty() { Status::Ok } else { Status::Degraded(parts.join("; ")) }
 }
@@ -66,7 +66,7 @@ mod tests {
     fn says_what_is_out() {
         assert_eq!(edges_status(3, &[], 0), Status::Ok);
         assert_eq!(edges_status(0, &[], 0), Status::Degraded("no edge may get listeners".into()));
-        let expected = "1 of 3 edges get no listeners: a; 2 entries of the fleet are refused";
+        let expected = "1 of 3 edges get no listeners: a; 2 of the fleet's entries refused";
         assert_eq!(edges_status(3, &["a"], 2), Status::Degraded(expected.into()));
     }
 }

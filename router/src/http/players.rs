@@ -106,7 +106,7 @@ async fn decide(app: &App, question: Question<'_>) -> Result<Decided, Problem> {
     let known = app.snapshots.current().tracks.get(question.track).cloned();
     let track = match known {
         Some(track) => track,
-        None => app.missing.find(question.track).await.ok_or_else(|| unknown_track(app, question.via))?,
+        None => look_up(app, question.track).await.ok_or_else(|| unknown_track(app, question.via))?,
     };
     let snapshot = app.snapshots.current();
     let decision = app.decider.decide(&snapshot, question, Instant::now());
@@ -117,6 +117,14 @@ async fn decide(app: &App, question: Question<'_>) -> Result<Decided, Problem> {
     app.counts.count(question.via, Outcome::Decided);
     put_down(app, &decision);
     Ok(Decided { decision, snapshot, track })
+}
+
+/// What is found is put into the snapshot: who was answered once is answered when PostgreSQL is gone.
+/// Should the track have been withdrawn meanwhile, the refresh's overlap reads that again.
+async fn look_up(app: &App, id: &TrackId) -> Option<Arc<Track>> {
+    let track = app.missing.find(id).await?;
+    app.snapshots.update(|snapshot| snapshot.tracks.apply((id.clone(), Some(track.clone()))));
+    Some(track)
 }
 
 fn unknown_track(app: &App, via: Via) -> Problem {

@@ -1,6 +1,5 @@
 //! The last good snapshot on disk: what a router starts from when PostgreSQL is away.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -85,7 +84,7 @@ impl Disk {
             .with_context(|| format!("cannot read {}", self.0.display()))?;
         anyhow::ensure!(read.format == FORMAT, "{} has format {}", self.0.display(), read.format);
         let mut tracks = Tracks::new(tracks_max);
-        tracks.replace(HashMap::from_iter(read.tracks));
+        tracks.replace(read.tracks.into_iter().map(|(id, track)| (id, Arc::new(track))).collect());
         let fleet = Arc::new(Fleet::build(read.edges.into_iter().map(Ok).collect(), &Fleet::default()));
         Ok(Some(Snapshot { version: read.version, confirmed_at: read.confirmed_at, fleet, tracks }))
     }
@@ -160,7 +159,7 @@ mod tests {
         snapshot.fleet = Arc::new(Fleet::build(vec![Ok(edge.unwrap())], &Fleet::default()));
         let key = ObjectKey::new("t/ä b.m4a").unwrap();
         let track = Track { version: 3, hls_key: None, progressive_key: Some(key) };
-        snapshot.tracks.apply((TrackId::new("t 1").unwrap(), Some(track)));
+        snapshot.tracks.apply((TrackId::new("t 1").unwrap(), Some(Arc::new(track))));
         snapshot
     }
 

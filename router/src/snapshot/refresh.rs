@@ -129,10 +129,7 @@ impl Refresher {
         let (changes, seen) = in_time(TIMEOUT, store::since(&self.pool, newest - OVERLAP)).await?;
         // Mostly the overlap's, known already: without a look first each would copy the table's spine.
         let current = self.snapshots.current();
-        let new: Vec<_> = changes
-            .into_iter()
-            .filter(|(id, track)| current.tracks.get(id).map(|known| &**known) != track.as_ref())
-            .collect();
+        let new: Vec<_> = changes.into_iter().filter(|(id, track)| current.tracks.get(id) != track.as_ref()).collect();
         drop(current);
         if !new.is_empty() {
             self.snapshots

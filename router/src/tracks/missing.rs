@@ -46,6 +46,6 @@ impl Missing {
                 .inspect_err(|error| tracing::debug!(%error, "cannot look up a track"))
                 .ok()?
         };
-        tokio::time::timeout(TIMEOUT, query).await.ok().flatten().map(Arc::new)
+        tokio::time::timeout(TIMEOUT, query).await.ok().flatten()
     }
 }

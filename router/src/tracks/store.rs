@@ -1,6 +1,7 @@
 //! Tracks in PostgreSQL, as the view `routable_tracks` tells them to routers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
@@ -31,7 +32,10 @@ struct Row {
 ///
 /// # Errors
 /// When PostgreSQL is away or has no such view.
-pub(crate) async fn whole(pool: &PgPool, max: usize) -> sqlx::Result<(HashMap<TrackId, Track>, Option<DateTime<Utc>>)> {
+pub(crate) async fn whole(
+    pool: &PgPool,
+    max: usize,
+) -> sqlx::Result<(HashMap<TrackId, Arc<Track>>, Option<DateTime<Utc>>)> {
     // Asked for first: what changes while the tracks are read is then read again.
     let newest: Option<DateTime<Utc>> = sqlx::query_scalar(NEWEST).fetch_one(pool).await?;
     let limit = i64::try_from(max.saturating_add(1)).unwrap_or(i64::MAX);
@@ -59,7 +63,7 @@ pub(crate) async fn since(pool: &PgPool, moment: DateTime<Utc>) -> sqlx::Result<
 ///
 /// # Errors
 /// As [`whole`].
-pub(crate) async fn one(pool: &PgPool, id: &TrackId) -> sqlx::Result<Option<Track>> {
+pub(crate) async fn one(pool: &PgPool, id: &TrackId) -> sqlx::Result<Option<Arc<Track>>> {
     let row: Option<Row> = sqlx::query_as(ONE).bind(id.as_str()).fetch_optional(pool).await?;
     Ok(row.and_then(Row::change).and_then(|(_, track)| track))
 }
@@ -90,7 +94,7 @@ impl Row {
         if track.hls_key.is_none() && track.progressive_key.is_none() {
             return Err(FieldError::new("hls_key", "neither this nor progressive_key is given"));
         }
-        Ok((id, Some(track)))
+        Ok((id, Some(Arc::new(track))))
     }
 }
 

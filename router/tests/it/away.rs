@@ -2,13 +2,38 @@
 
 use std::time::Duration;
 
-use devstack::Server;
+use devstack::{Server, TestServers};
 use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::edge::IDLE;
 use crate::kafka::decisions;
 use crate::stage::{SERVERS, Stage, eventually, problem};
+
+/// A server that is stopped, and started again however the test ends: the others need it.
+struct Stopped {
+    servers: &'static TestServers,
+    server: Option<Server>,
+}
+
+impl Stopped {
+    async fn new(stage: &Stage, server: Server) -> Self {
+        stage.servers.stop(server).await;
+        Self { servers: stage.servers, server: Some(server) }
+    }
+
+    async fn start(mut self) {
+        self.servers.start(self.server.take().unwrap()).await;
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| runtime.block_on(self.servers.start(server)));
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_postgresql_the_last_snapshot_serves_even_after_a_restart() {
@@ -17,11 +42,10 @@ async fn without_postgresql_the_last_snapshot_serves_even_after_a_restart() {
     let edge = stage.edge("fra-1", Duration::ZERO, IDLE).await;
     stage.publish("song").await;
     let before = stage.routed("song", |_| true).await;
-    stage.health("postgres", "ok").await;
+    stage.health("postgres", "ok", "").await;
 
-    stage.servers.stop(Server::Postgres).await;
-    let reason = stage.health("postgres", "degraded").await;
-    assert!(reason.starts_with("serving from the snapshot of 20"), "{reason}");
+    let stopped = Stopped::new(&stage, Server::Postgres).await;
+    stage.health("postgres", "degraded", "serving from the snapshot of 20").await;
     let after = stage.routed("song", |_| true).await;
     assert_eq!(before.candidates[0].inputs.edge, after.candidates[0].inputs.edge);
     assert_eq!(stage.get("/health").await.status, StatusCode::OK);
@@ -32,11 +56,11 @@ async fn without_postgresql_the_last_snapshot_serves_even_after_a_restart() {
     stage.stop().await;
     stage.start().await;
     stage.routed("song", |_| true).await;
-    stage.health("postgres", "degraded").await;
+    stage.health("postgres", "degraded", "serving from the snapshot of 20").await;
 
-    stage.servers.start(Server::Postgres).await;
-    stage.health("postgres", "ok").await;
-    stage.health("tracks", "ok").await;
+    stopped.start().await;
+    stage.health("postgres", "ok", "").await;
+    stage.health("tracks", "ok", "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,12 +70,12 @@ async fn without_kafka_decisions_are_answered_and_logged_later() {
     let _edge = stage.edge("fra-1", Duration::ZERO, IDLE).await;
     stage.publish("song").await;
     stage.routed("song", |_| true).await;
-    stage.servers.stop(Server::Kafka).await;
+    let stopped = Stopped::new(&stage, Server::Kafka).await;
     let id = stage.routed("song", |_| true).await.decision_id.to_string();
-    stage.health("kafka", "degraded").await;
-    stage.servers.start(Server::Kafka).await;
+    stage.health("kafka", "degraded", "Kafka does not acknowledge").await;
+    stopped.start().await;
     decisions(&stage.config.kafka, std::slice::from_ref(&id)).await;
-    stage.health("kafka", "ok").await;
+    stage.health("kafka", "ok", "").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,21 +85,22 @@ async fn a_full_log_drops_counts_and_answers_on() {
     let _edge = stage.edge("fra-1", Duration::ZERO, IDLE).await;
     stage.publish("song").await;
     stage.routed("song", |_| true).await;
-    stage.servers.stop(Server::Kafka).await;
+    let stopped = Stopped::new(&stage, Server::Kafka).await;
     eventually("full queue", || async {
         for _ in 0..10 {
             assert_eq!(stage.get("/v1/route?track=song").await.status, StatusCode::OK);
         }
-        let health: serde_json::Value = stage.get("/health/detailed").await.json().unwrap();
-        let reason = health["components"]["kafka"]["reason"].as_str().unwrap_or_default().to_owned();
-        if reason.contains("full") { Ok(()) } else { Err(reason) }
+        let health = String::from_utf8(stage.get("/health/detailed").await.body.to_vec()).unwrap();
+        if health.contains("the queue of decisions is full") { Ok(()) } else { Err(health) }
     })
     .await;
     let metrics = String::from_utf8(stage.get("/metrics").await.body.to_vec()).unwrap();
-    let dropped = metrics.lines().find(|line| line.contains("decisions_logged_total") && line.contains("dropped"));
+    let dropped = metrics
+        .lines()
+        .find(|line| line.starts_with("tonearm_router_decisions_logged_total{") && line.contains("\"dropped\""));
     let count: u64 = dropped.unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!(count > 0, "{dropped:?}");
-    stage.servers.start(Server::Kafka).await;
+    stopped.start().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -123,17 +123,15 @@ impl Stage {
         .await
     }
 
-    /// The component's `status` and `reason` of `/health/detailed`, once it is that status.
-    pub(crate) async fn health(&self, component: &str, status: &str) -> String {
+    /// Until the component has this status in `/health/detailed`, with a reason that holds these words.
+    pub(crate) async fn health(&self, component: &str, status: &str, words: &str) {
         eventually("a state of health", || async {
             let health: Value = self.get("/health/detailed").await.json().unwrap();
             let found = &health["components"][component];
-            match found["status"] == status {
-                true => Ok(found["reason"].as_str().unwrap_or_default().to_owned()),
-                false => Err(health.to_string()),
-            }
+            let reason = found["reason"].as_str().unwrap_or_default();
+            if found["status"] == status && reason.contains(words) { Ok(()) } else { Err(health.to_string()) }
         })
-        .await
+        .await;
     }
 }
 
