@@ -63,8 +63,8 @@ pub struct RouterConfig {
     pub tracks_max: usize,
     /// Recent decisions held as JSON, oldest dropped first; later they are looked up in ClickHouse.
     pub recent_memory: ByteSize,
-    /// Decisions that wait for Kafka, at about 200 bytes per edge of the fleet each; further ones are
-    /// answered, not logged, and counted.
+    /// Decisions that wait to be sent to Kafka, and as many again that are under way, at about 200 bytes
+    /// per edge of the fleet each; further ones are answered, not logged, and counted.
     pub log_queue: usize,
     /// Listener networks (/24, /48) whose measurements are held, at about 100 bytes per measured edge.
     pub networks_max: u64,
