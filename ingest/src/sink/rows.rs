@@ -179,3 +179,6 @@ fn rtt_source(source: RttSource) -> &'static str {
         RttSource::Listeners => "listeners",
     }
 }
+
+#[cfg(test)]
+mod tests;
