@@ -164,6 +164,15 @@ impl Fill {
         self.state().ended.get_or_insert(outcome);
         self.progress.send_modify(|count| *count += 1);
     }
+
+    /// Lets go of all bytes: a slow reader holds its fill for long after it has ended, and must not
+    /// hold them with it.
+    fn release(&self) {
+        let mut state = self.state();
+        state.window.clear();
+        state.pieces.clear();
+        state.have = 0;
+    }
 }
 
 impl State {
@@ -279,5 +288,7 @@ mod tests {
         fill.finish(Ok(()));
         assert_eq!((look(&fill, 0, 1), look(&fill, 1, 0)), ("bcd".into(), "ef".into()));
         assert_eq!(look(&fill, 1, 2), "Failed(Broken)");
+        fill.release();
+        assert_eq!((look(&fill, 0, 1), look(&fill, 1, 0)), ("Elsewhere".into(), "Failed(Broken)".into()));
     }
 }

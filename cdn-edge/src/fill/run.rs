@@ -33,6 +33,7 @@ impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.fill.finish(Err(OriginError::Abandoned));
         self.object.running_fills().retain(|other| !Arc::ptr_eq(other, self.fill));
+        self.fill.release();
         self.library.metrics.fills.decrement(1.0);
     }
 }
