@@ -28,12 +28,14 @@ mod mover;
 mod partition;
 mod rowbinary;
 mod rows;
+mod trouble;
 
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use service::{Health, Running, Shutdown};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use config::{Config, SinkConfig};
@@ -56,16 +58,29 @@ pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running
     let app = service::limits::complete(Router::new(), OPENAPI, &health, &config.http);
     health.ready();
     tracing::info!(%addr, "sink listens");
-    let moving = tokio::task::spawn_blocking(move || mover.run());
+    let moving = on_a_thread(mover)?;
     let patience = config.http.drain_timeout.0 + LEAVING;
     let serving = service::http::serve(listener, app, config.http, health, shutdown.clone());
     let main = tokio::spawn(supervise(moving, tokio::spawn(serving), shutdown.clone(), patience));
     Ok(Running::new(addr, shutdown, main))
 }
 
+/// A thread of its own, not one of the runtime's: a process that has to end does not wait for librdkafka.
+fn on_a_thread(mover: mover::Mover) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
+    let (ended, moving) = oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let run = move || {
+        let _inserts_run_there = runtime.enter();
+        // Nobody listens any more only when the runtime is gone, and with it whom to tell.
+        let _ = ended.send(mover.run());
+    };
+    std::thread::Builder::new().name("sink-mover".into()).spawn(run).context("cannot start the mover's thread")?;
+    Ok(moving)
+}
+
 /// Ends with the mover: a sink that answers but moves nothing is of no use.
 async fn supervise(
-    mut moving: JoinHandle<anyhow::Result<()>>,
+    mut moving: oneshot::Receiver<anyhow::Result<()>>,
     serving: JoinHandle<()>,
     shutdown: Shutdown,
     patience: Duration,
@@ -80,5 +95,5 @@ async fn supervise(
     };
     shutdown.cancel();
     serving.await?;
-    moved.context("the sink panicked")?
+    moved.context("the mover's thread panicked")?
 }

@@ -14,7 +14,6 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use service::Health;
 use service::backoff::Backoff;
 use service::config::{ClickHouseConfig, KafkaConfig};
-use service::health::Status;
 use service::kafka::MESSAGE_TIMEOUT;
 use tokio::sync::Semaphore;
 
@@ -22,8 +21,8 @@ use super::batch::Batch;
 use super::dead_letter::{self, DeadLetter};
 use super::metrics;
 use super::rows::Table;
+use super::trouble::{Severity, Troubles};
 
-const COMPONENT: &str = "clickhouse";
 /// Inserts at a time: a few keep ClickHouse busy, many only make it merge more.
 const AT_A_TIME: usize = 4;
 /// Dead letters that wait for Kafka's acknowledgement at a time.
@@ -52,7 +51,7 @@ pub(super) struct Store {
     /// For dead letters.
     producer: FutureProducer,
     prefix: String,
-    health: Health,
+    troubles: Troubles,
     slots: Semaphore,
 }
 
@@ -70,17 +69,19 @@ impl Store {
             .iter()
             .fold(service::clickhouse::client(clickhouse), |client, (name, value)| client.with_setting(*name, *value));
         let producer = service::kafka::producer(kafka)?;
-        Ok(Self { client, producer, prefix: kafka.topic_prefix.clone(), health, slots: Semaphore::new(AT_A_TIME) })
+        let (prefix, troubles) = (kafka.topic_prefix.clone(), Troubles::new(health));
+        Ok(Self { client, producer, prefix, troubles, slots: Semaphore::new(AT_A_TIME) })
     }
 
     /// Says how ClickHouse stands before the first insert does.
     pub(super) async fn greet(self: Arc<Self>) {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut trouble = self.troubles.of("the tables");
         while let Err(error) = self.tables().await {
-            self.health.set(COMPONENT, Status::Degraded(format!("cannot read the tables: {error:#}")));
+            trouble.tell(Severity::Passing, brief(&format!("{error:#}")));
             backoff.wait().await;
         }
-        self.health.set(COMPONENT, Status::Ok);
+        trouble.over();
     }
 
     async fn tables(&self) -> anyhow::Result<()> {
@@ -113,12 +114,13 @@ impl Store {
     /// Tries for ever: nothing here may drop a row, and whatever is wrong, someone can put it right.
     async fn insert(&self, sql: &str, token: &str, rows: Bytes, table: Table) {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
+        let mut trouble = self.troubles.of(token);
         while let Err(error) = self.attempt(sql, token, rows.clone()).await {
             metrics::FAILURES.counter(&[("table", table.name().to_owned())]).increment(1);
-            self.health.set(COMPONENT, standing(&error, token));
+            trouble.tell(severity(&error), brief(&error.to_string()));
             backoff.wait().await;
         }
-        self.health.set(COMPONENT, Status::Ok);
+        trouble.over();
     }
 
     async fn attempt(&self, sql: &str, token: &str, rows: Bytes) -> Result<(), clickhouse::error::Error> {
@@ -164,10 +166,15 @@ impl Store {
     }
 }
 
-/// ClickHouse being away passes. Rows that it cannot read do not: our fault or a schema of another version.
-fn standing(error: &clickhouse::error::Error, token: &str) -> Status {
+/// ClickHouse being away passes. Rows that it cannot read do not: our fault, or a schema of another version.
+fn severity(error: &clickhouse::error::Error) -> Severity {
+    // NO_SUCH_COLUMN_IN_TABLE, CANNOT_PARSE_INPUT, CANNOT_READ_ALL_DATA, TYPE_MISMATCH, INCORRECT_DATA, TOO_LARGE_STRING_SIZE
     const UNREADABLE: [&str; 6] = ["Code: 16.", "Code: 27.", "Code: 33.", "Code: 53.", "Code: 117.", "Code: 131."];
-    let reason = format!("{token} is not inserted yet: {error}");
-    let brief: String = reason.chars().take(400).collect();
-    if UNREADABLE.iter().any(|code| reason.contains(code)) { Status::Down(brief) } else { Status::Degraded(brief) }
+    let text = error.to_string();
+    if UNREADABLE.iter().any(|code| text.contains(code)) { Severity::Lasting } else { Severity::Passing }
+}
+
+/// ClickHouse likes to quote the whole query.
+fn brief(text: &str) -> String {
+    text.chars().take(400).collect()
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use futures_util::FutureExt;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use service::backoff::Backoff;
 use service::health::Status;
@@ -39,7 +39,8 @@ pub(super) struct Mover {
     store: Arc<Store>,
     /// Which table a topic goes into.
     tables: HashMap<String, Table>,
-    owned: HashMap<Place, Owned>,
+    /// By table and partition.
+    owned: HashMap<(Table, i32), Owned>,
     limits: Limits,
     max_buffered: usize,
     health: Health,
@@ -52,6 +53,7 @@ pub(super) struct Mover {
 
 /// A partition while it is ours.
 struct Owned {
+    place: Place,
     partition: Partition,
     insert: Option<JoinHandle<()>>,
     paused: bool,
@@ -128,15 +130,16 @@ impl Mover {
                 return Err(error).context("kafka shut this sink out; does another one have the same sink.id?");
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot read from Kafka");
+                complain(&error);
                 return Ok(false);
             }
         };
-        let place = (message.topic().to_owned(), message.partition());
+        let table = self.tables.get(message.topic()).copied();
         // It was ours when it was fetched; who owns it now reads it again.
-        let Some(owned) = self.owned.get_mut(&place) else { return Ok(false) };
-        let order = owned.partition.take(&incoming(&message), now).with_context(|| place.0.clone())?;
-        tell(order, &place, message.offset());
+        let owned = table.and_then(|table| self.owned.get_mut(&(table, message.partition())));
+        let Some(owned) = owned else { return Ok(false) };
+        let order = owned.partition.take(&incoming(&message), now).with_context(|| message.topic().to_owned())?;
+        tell(order, &message);
         Ok(owned.partition.is_full(&self.limits))
     }
 
@@ -145,7 +148,7 @@ impl Mover {
         for change in self.consumer.context().take_changes() {
             match change {
                 Change::Assigned(places) => self.adopt(&places)?,
-                Change::Revoked(places) => self.owned.retain(|place, _| !places.contains(place)),
+                Change::Revoked(places) => self.owned.retain(|_, owned| !places.contains(&owned.place)),
             }
         }
         Ok(())
@@ -169,8 +172,8 @@ impl Mover {
                     "replaying what an earlier sink announced"
                 );
             }
-            let partition = Partition::new(*table, committed, intent);
-            self.owned.insert(place, Owned { partition, insert: None, paused: false });
+            let (key, partition) = ((*table, place.1), Partition::new(*table, committed, intent));
+            self.owned.insert(key, Owned { place, partition, insert: None, paused: false });
         }
         tracing::info!(new = places.len(), all = self.owned.len(), "partitions assigned");
         Ok(())
@@ -205,8 +208,8 @@ impl Mover {
 
     /// Tells Kafka what it should know; what it then knows may be inserted.
     fn commit(&mut self, now: Instant) {
-        for topic in self.tables.keys() {
-            let of_topic = self.owned.iter().filter(|((name, _), _)| name == topic);
+        for (topic, table) in &self.tables {
+            let of_topic = self.owned.iter().filter(|((of, _), _)| of == table);
             let commits: Vec<_> =
                 of_topic.filter_map(|((_, id), owned)| Some((*id, owned.partition.commit()?))).collect();
             if commits.is_empty() {
@@ -220,9 +223,8 @@ impl Mover {
             }
             self.commit_backoff.reset();
             for (id, _) in commits {
-                let place = (topic.clone(), id);
-                if let Some(owned) = self.owned.get_mut(&place) {
-                    owned.insert_announced(place, &self.store, self.tables[topic]);
+                if let Some(owned) = self.owned.get_mut(&(*table, id)) {
+                    owned.insert_announced(*table, &self.store);
                 }
             }
         }
@@ -230,16 +232,16 @@ impl Mover {
 
     /// Stops the flow from Kafka where a batch cannot go on, or everywhere when all hold too much.
     fn pause(&mut self, crowded: bool, stopping: bool) -> anyhow::Result<()> {
-        for (place, owned) in &mut self.owned {
+        for owned in self.owned.values_mut() {
             let crowded_out = crowded && !owned.partition.is_replaying();
             let wanted = stopping || crowded_out || owned.partition.is_full(&self.limits);
             if wanted == owned.paused {
                 continue;
             }
             let mut list = rdkafka::TopicPartitionList::new();
-            list.add_partition(&place.0, place.1);
+            list.add_partition(&owned.place.0, owned.place.1);
             let done = if wanted { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
-            done.with_context(|| format!("cannot pause or resume {} {}", place.0, place.1))?;
+            done.with_context(|| format!("cannot pause or resume {:?}", owned.place))?;
             owned.paused = wanted;
         }
         Ok(())
@@ -290,11 +292,23 @@ impl Owned {
     }
 
     /// Kafka has the commit: a batch that it announced goes to ClickHouse now.
-    fn insert_announced(&mut self, (topic, partition): Place, store: &Arc<Store>, table: Table) {
+    fn insert_announced(&mut self, table: Table, store: &Arc<Store>) {
         if let Some(batch) = self.partition.committed() {
+            let (topic, partition) = self.place.clone();
             let job = Job { table, topic, partition, batch };
             self.insert = Some(Handle::current().spawn(store.clone().keep(job)));
         }
+    }
+}
+
+/// Brokers that cannot be reached are told several times a second; health says it once.
+fn complain(error: &KafkaError) {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
+    match error.rdkafka_error_code() {
+        Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve) => {
+            tracing::debug!(%error, "cannot read from Kafka");
+        }
+        _ => tracing::warn!(%error, "cannot read from Kafka"),
     }
 }
 
@@ -311,26 +325,16 @@ fn incoming<'a>(message: &'a BorrowedMessage<'_>) -> Incoming<'a> {
 }
 
 /// Holes are not the sink's doing, but nobody else sees them.
-fn tell(order: Order, place: &Place, offset: i64) {
+fn tell(order: Order, message: &BorrowedMessage<'_>) {
+    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
     match order {
         Order::Contiguous => {}
         Order::Missing(missing) => {
-            metrics::MISSING.counter(&[("topic", place.0.clone())]).increment(missing.unsigned_abs());
-            tracing::error!(
-                topic = place.0,
-                partition = place.1,
-                offset,
-                missing,
-                "kafka no longer has what should come"
-            );
+            metrics::MISSING.counter(&[("topic", topic.to_owned())]).increment(missing.unsigned_abs());
+            tracing::error!(topic, partition, offset, missing, "kafka no longer has what should come");
         }
         Order::Backwards => {
-            tracing::error!(
-                topic = place.0,
-                partition = place.1,
-                offset,
-                "the topic was made anew; reading it from here"
-            );
+            tracing::error!(topic, partition, offset, "the topic was made anew; reading it from here");
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Incoming<'a> {
 }
 
 /// A table that a topic goes into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Table {
     Events,
     Deliveries,

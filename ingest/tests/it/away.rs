@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use devstack::Server;
 use serde_json::json;
+use service::Running;
 use service::client::ApiClient;
 use uuid::Uuid;
 
@@ -16,6 +17,7 @@ async fn kafka_killed_refuses_and_comes_back_without_ghosts() {
     assert_eq!(post(&ingest, &json!(events(10))).await.status, 202);
     stack.servers.kill(Server::Kafka).await;
     health_is(&ingest, 503).await;
+    component_is(&sink, "kafka", "degraded").await;
     // Known to be away: refused at once, and so never stored.
     let refused = json!(events(10));
     let answer = post(&ingest, &refused).await;
@@ -37,6 +39,16 @@ async fn kafka_killed_refuses_and_comes_back_without_ghosts() {
     sink.stop().await.unwrap();
 }
 
+async fn component_is(role: &Running, component: &str, wanted: &str) {
+    let api = ApiClient::new(Duration::from_secs(5));
+    eventually(Duration::from_secs(30), || async {
+        let answer = api.get(&format!("{}/health/detailed", role.url())).await.map_err(|e| e.to_string())?;
+        let told: serde_json::Value = answer.json().map_err(|e| e.to_string())?;
+        if told["components"][component]["status"] == wanted { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_start_while_nothing_is_there_yet() {
     let stack = Stack::new().await;
@@ -45,14 +57,8 @@ async fn roles_start_while_nothing_is_there_yet() {
         [("TONEARM_KAFKA_TOPIC_PREFIX", elsewhere.as_str()), ("TONEARM_CLICKHOUSE_DATABASE", elsewhere.as_str())];
     // No topic and no database has that name.
     let sink = stack.sink(&more).await;
-    let api = ApiClient::new(Duration::from_secs(5));
-    eventually(Duration::from_secs(30), || async {
-        let answer = api.get(&format!("{}/health/detailed", sink.url())).await.map_err(|e| e.to_string())?;
-        let told: serde_json::Value = answer.json().map_err(|e| e.to_string())?;
-        let status = |component: &str| told["components"][component]["status"].clone();
-        if status("kafka") == "down" && status("clickhouse") == "degraded" { Ok(()) } else { Err(told.to_string()) }
-    })
-    .await;
+    component_is(&sink, "kafka", "down").await;
+    component_is(&sink, "clickhouse", "degraded").await;
     let mut kafka = stack.kafka.clone();
     kafka.topic_prefix = elsewhere;
     service::kafka::create_topics(&kafka).await.unwrap();
