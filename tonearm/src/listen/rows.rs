@@ -15,15 +15,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The three streams of one listen, joined by `decision_id`.
 pub(super) const QUERY: &str = "\
-SELECT 'decision' AS what, concat(chosen_edge, ': ', chosen_reason) AS story, 1 AS n
-FROM decisions WHERE decision_id = ?
-UNION ALL
-SELECT 'delivery', concat(edge_id, ': ', cache_status, ', ', formatReadableSize(sum(bytes_sent))), count()
-FROM deliveries WHERE decision_id = ? GROUP BY edge_id, cache_status
-UNION ALL
-SELECT 'event', concat(type, ', heard ', toString(max(played_ms)), ' ms'), count()
-FROM events WHERE decision_id = ? GROUP BY type
-ORDER BY what, story";
+SELECT * FROM (
+  SELECT 'decision' AS what, concat(chosen_edge, ': ', chosen_reason) AS story, toUInt64(1) AS n
+  FROM decisions WHERE decision_id = ?
+  UNION ALL
+  SELECT 'delivery', concat(edge_id, ': ', cache_status, ', ', formatReadableSize(sum(bytes_sent))), count()
+  FROM deliveries WHERE decision_id = ? GROUP BY edge_id, cache_status
+  UNION ALL
+  SELECT 'event', concat(type, ', heard ', toString(assumeNotNull(max(played_ms))), ' ms'), count()
+  FROM events WHERE decision_id = ? GROUP BY type
+) ORDER BY what, story";
 
 /// One line of the answer.
 #[derive(Debug, Row, Deserialize)]
@@ -80,9 +81,10 @@ fn client(stack: &Endpoints) -> anyhow::Result<Client> {
 }
 
 async fn counts(client: &Client, decision: Uuid) -> anyhow::Result<Counts> {
-    let sql = "SELECT (SELECT count() FROM decisions WHERE decision_id = ?) AS decisions,
-                      (SELECT sum(bytes_sent) FROM deliveries WHERE decision_id = ?) AS delivered,
-                      (SELECT count() FROM events WHERE decision_id = ?) AS events";
+    // A scalar subquery may be null as far as ClickHouse's types go.
+    let sql = "SELECT assumeNotNull((SELECT count() FROM decisions WHERE decision_id = ?)) AS decisions,
+                      assumeNotNull((SELECT sum(bytes_sent) FROM deliveries WHERE decision_id = ?)) AS delivered,
+                      assumeNotNull((SELECT count() FROM events WHERE decision_id = ?)) AS events";
     Ok(client.query(sql).bind(decision).bind(decision).bind(decision).fetch_one().await?)
 }
 

@@ -4,7 +4,8 @@ use anyhow::Context;
 use serde::Deserialize;
 use service::client::ApiClient;
 use wire::endpoints::Endpoints;
-use wire::track::{TrackState, TrackStatus};
+use wire::TrackId;
+use wire::track::TrackState;
 
 /// URLs are without a trailing slash.
 #[derive(Debug, Clone)]
@@ -18,7 +19,13 @@ pub(crate) struct Target {
 
 #[derive(Deserialize)]
 struct Page {
-    tracks: Vec<TrackStatus>,
+    tracks: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    track_id: TrackId,
+    state: TrackState,
 }
 
 impl Target {
