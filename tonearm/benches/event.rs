@@ -31,8 +31,7 @@ async fn run() -> anyhow::Result<()> {
     let (_ingest, url) = stack.role("ingest", &[]).await?;
     let (_sink, _) = stack.role("sink", &[]).await?;
     let events = format!("{url}/v1/events");
-    let clickhouse =
-        Client::default().with_url(&stack.servers.clickhouse_http).with_database(&stack.database);
+    let clickhouse = Client::default().with_url(&stack.servers.clickhouse_http).with_database(&stack.database);
     let (_bare, bare_url) = bare::start(30).await?;
     post_many(&events, WARM_UP).await?;
     let mut posted = post_many(&events, POSTS).await?;
@@ -86,7 +85,8 @@ async fn rows_visible(url: &str, clickhouse: &Client) -> anyhow::Result<Vec<f64>
     for _ in 0..ROWS {
         let start = Instant::now();
         let id = post(&api, url).await?;
-        while clickhouse.query("SELECT count() FROM events WHERE event_id = ?").bind(id).fetch_one::<u64>().await? == 0 {
+        while clickhouse.query("SELECT count() FROM events WHERE event_id = ?").bind(id).fetch_one::<u64>().await? == 0
+        {
             ensure!(start.elapsed() < Duration::from_secs(30), "event {id} did not become visible");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

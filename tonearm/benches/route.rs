@@ -10,11 +10,11 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::json;
 use service::client::ApiClient;
+use support::bare;
 use support::figure::{Figure, median, publish};
 use support::process::Core;
 use support::stack::{ADMIN_TOKEN, Stack};
 use support::wrk::{self, Load};
-use support::bare;
 use wire::Timestamp;
 
 const ROUNDS: usize = 3;
@@ -113,7 +113,8 @@ async fn answer_bytes(route: &str) -> anyhow::Result<usize> {
     for _ in 0..100 {
         let answer = api.get(route).await?;
         let json: serde_json::Value = serde_json::from_slice(&answer.body)?;
-        let probed = json["candidates"].as_array().is_some_and(|c| c.len() == 3 && c.iter().all(|c| c["rtt_ms"].is_number()));
+        let probed =
+            json["candidates"].as_array().is_some_and(|c| c.len() == 3 && c.iter().all(|c| c["rtt_ms"].is_number()));
         if probed {
             return Ok(answer.body.len());
         }

@@ -58,7 +58,8 @@ impl Figure {
 pub fn publish(name: &str, figures: &[Figure]) -> anyhow::Result<()> {
     println!("\n{:<44} {:>10} {:<7} {:>22} {:>6}  {:<14} holds", name, "value", "unit", "peer", "ratio", "goal");
     for f in figures {
-        let peer = f.peer.zip(f.peer_value).map_or_else(String::new, |(peer, value)| format!("{peer} {}", short(value)));
+        let peer =
+            f.peer.zip(f.peer_value).map_or_else(String::new, |(peer, value)| format!("{peer} {}", short(value)));
         let ratio = f.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
         let goal = f.goal.clone().unwrap_or_default();
         let holds = f.holds.map_or("", |holds| if holds { "yes" } else { "no" });

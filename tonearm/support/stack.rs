@@ -72,7 +72,8 @@ impl Stack {
         let listen = format!("127.0.0.1:{port}");
         let admin_listen = format!("127.0.0.1:{admin}");
         let section = role.to_uppercase();
-        let (listen_name, admin_name) = (format!("TONEARM_{section}_LISTEN"), format!("TONEARM_{section}_ADMIN_LISTEN"));
+        let (listen_name, admin_name) =
+            (format!("TONEARM_{section}_LISTEN"), format!("TONEARM_{section}_ADMIN_LISTEN"));
         let mut all = environment.to_vec();
         all.push((&listen_name, &listen));
         if role == "edge" {

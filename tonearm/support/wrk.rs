@@ -33,7 +33,7 @@ pub fn run(server: &Server, url: &str, headers: &[&str], seconds: u32) -> anyhow
 fn wrk(url: &str, headers: &[&str], seconds: u32) -> anyhow::Result<String> {
     let mut command = Command::new("taskset");
     command.args(["-c", "1", "wrk", "-t1", "-c32", "--latency", &format!("-d{seconds}s")]);
-    headers.iter().for_each(|header| drop(command.args(["-H", header])));
+    command.args(headers.iter().flat_map(|header| ["-H", *header]));
     let output = command.arg(url).output().context("wrk is not installed")?;
     ensure!(output.status.success(), "wrk failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use service::client::Pool;
@@ -46,7 +46,7 @@ impl Fetcher {
     /// Fetches a whole resource.
     ///
     /// # Errors
-    /// When there is no answer, no 200, or the body breaks off.
+    /// When there is no answer, no 2xx, or the body breaks off.
     pub(crate) async fn get(&self, url: &str) -> anyhow::Result<Fetched> {
         let whole = tokio::time::timeout(TIMEOUT, self.exchange(url)).await;
         whole
@@ -62,7 +62,7 @@ impl Fetcher {
         let ttfb = start.elapsed();
         let (status, headers) = (response.status(), response.headers().clone());
         let body = collect(response).await?;
-        if status != StatusCode::OK {
+        if !status.is_success() {
             bail!("{status}: {}", String::from_utf8_lossy(&body[..body.len().min(300)]));
         }
         Ok(Fetched { body, headers, ttfb, total: start.elapsed() })

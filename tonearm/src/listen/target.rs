@@ -3,8 +3,8 @@
 use anyhow::Context;
 use serde::Deserialize;
 use service::client::ApiClient;
-use wire::endpoints::Endpoints;
 use wire::TrackId;
+use wire::endpoints::Endpoints;
 use wire::track::TrackState;
 
 /// URLs are without a trailing slash.
