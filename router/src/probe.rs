@@ -103,8 +103,8 @@ trait Probe {
     fn note(signals: &mut Signals, outcome: Outcome);
 }
 
-/// Probes for as long as the task is left alone; starts at a random moment of the interval, so that a
-/// fleet is not probed in one burst.
+/// Probes for as long as the task is left alone; starts at a random moment of the interval's first half,
+/// so that a fleet is not probed in one burst.
 async fn repeat<P: Probe>(mut probe: P, interval: Duration, edge: EdgeId, live: Arc<Live>) {
     let count = |result: &str| PROBES.counter(&[("kind", P::KIND.into()), ("result", result.into())]);
     let (answered, lost) = (count("answered"), count("lost"));
@@ -115,11 +115,8 @@ async fn repeat<P: Probe>(mut probe: P, interval: Duration, edge: EdgeId, live: 
     loop {
         ticks.tick().await;
         let outcome = probe.probe().await;
-        if outcome == Outcome::Lost {
-            lost.increment(1)
-        } else {
-            answered.increment(1)
-        }
+        let counter = if outcome == Outcome::Lost { &lost } else { &answered };
+        counter.increment(1);
         let (before, after) = live.change(|signals| {
             let before = signals.liveness;
             P::note(signals, outcome);

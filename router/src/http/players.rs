@@ -134,7 +134,9 @@ fn unknown_track(app: &App, via: Via) -> Problem {
 
 /// For whoever asks why: in memory for a while, in Kafka for good.
 fn put_down(app: &App, decision: &Decision) {
-    let json: Bytes = serde_json::to_vec(decision).expect("a struct of texts and numbers serialises").into();
+    let json = serde_json::to_vec(decision).expect("a struct of texts and numbers serialises");
+    // Boxed, it holds no more than its length, which is what memory is counted by.
+    let json = Bytes::from(json.into_boxed_slice());
     app.recent.put(decision.decision_id, json.clone());
     app.log.put(decision.decision_id, json);
 }

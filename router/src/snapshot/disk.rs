@@ -107,39 +107,42 @@ impl Disk {
         self.0.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     }
 
-    /// Writes every new version, or the newest of several, until `shutdown`; then a last time.
-    pub(crate) async fn keep(self, snapshots: Arc<Snapshots>, health: Health, shutdown: Shutdown) {
+    /// Writes every new version, or the newest of several, until `stop`; then a last time, for when
+    /// PostgreSQL last confirmed it.
+    pub(crate) async fn keep(self, snapshots: Arc<Snapshots>, health: Health, stop: Shutdown) {
         let mut versions = snapshots.versions();
-        versions.mark_unchanged();
-        loop {
-            let stopping = tokio::select! {
-                changed = versions.changed() => changed.is_err(),
-                () = shutdown.cancelled() => true,
-            };
-            if stopping && !versions.has_changed().unwrap_or(false) {
-                return;
+        while unless(&stop, versions.changed()).await {
+            let started = Instant::now();
+            if !self.save(&snapshots, &health).await {
+                versions.mark_changed();
             }
-            versions.mark_unchanged();
-            let pause = self.save(&snapshots, &health).await;
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = shutdown.cancelled() => {}
-            }
+            let pause = (started.elapsed() * PAUSE_PER_WRITE).max(PAUSE_AT_LEAST);
+            unless(&stop, tokio::time::sleep(pause)).await;
+        }
+        if snapshots.current().version > 0 {
+            self.save(&snapshots, &health).await;
         }
     }
 
-    /// Writes the current snapshot; returns how long to leave the disk alone.
-    async fn save(&self, snapshots: &Arc<Snapshots>, health: &Health) -> Duration {
-        let (disk, snapshot, started) = (self.clone(), snapshots.current().clone(), Instant::now());
+    /// Writes the current snapshot; says whether it could.
+    async fn save(&self, snapshots: &Arc<Snapshots>, health: &Health) -> bool {
+        let (disk, snapshot) = (self.clone(), snapshots.current().clone());
         let written = tokio::task::spawn_blocking(move || disk.write(&snapshot)).await;
-        match written.map_err(io::Error::other).and_then(|result| result) {
-            Ok(()) => health.set("snapshot", Status::Ok),
-            Err(e) => {
-                let reason = format!("cannot be written, a restart without PostgreSQL would serve an older one: {e}");
-                health.set("snapshot", Status::Degraded(reason));
-            }
-        }
-        (started.elapsed() * PAUSE_PER_WRITE).max(PAUSE_AT_LEAST)
+        let written = written.map_err(io::Error::other).and_then(|result| result);
+        let status = match &written {
+            Ok(()) => Status::Ok,
+            Err(e) => Status::Degraded(format!("cannot be written, a restart would serve an older one: {e}")),
+        };
+        health.set("snapshot", status);
+        written.is_ok()
+    }
+}
+
+/// Whether this was over before the stop.
+async fn unless<T>(stop: &Shutdown, wait: impl Future<Output = T>) -> bool {
+    tokio::select! {
+        _ = wait => true,
+        () = stop.cancelled() => false,
     }
 }
 

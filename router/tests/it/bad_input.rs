@@ -44,6 +44,24 @@ async fn bad_questions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everything_described_is_there() {
+    let _servers = SERVERS.read().await;
+    let stage = Stage::open().await;
+    let api: Value = stage.get("/openapi.json").await.json().unwrap();
+    for (path, operations) in api["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let url = stage.url(&path.replace(['{', '}'], ""));
+            let answer = stage.player.send(method.clone(), &url, None).await.unwrap();
+            let described = &operations[method.as_str().to_lowercase()]["responses"][answer.status.as_str()];
+            assert!(described.is_object(), "{method} {path} answered {}", answer.status);
+            let nowhere = String::from_utf8_lossy(&answer.body).contains("nothing at this path");
+            assert!(!nowhere, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn operators_need_the_token() {
     let _servers = SERVERS.read().await;
     let stage = Stage::open().await;

@@ -107,6 +107,24 @@ async fn a_bad_entry_in_the_database_blocks_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn icmp_tells_the_nearer_round_trip_of_a_slow_edge() {
+    if surge_ping::Client::new(&surge_ping::Config::default()).is_err() {
+        eprintln!("skipped: no ICMP socket (needs root, CAP_NET_RAW or net.ipv4.ping_group_range)");
+        return;
+    }
+    let _servers = SERVERS.read().await;
+    let stage = Stage::open().await;
+    let slow = stage.edge("fra-1", Duration::from_millis(200), IDLE).await;
+    stage.publish("song").await;
+    let by_http = stage.routed("song", |answer| answer.candidates[0].inputs.rtt_ms.is_some()).await;
+    assert!(by_http.candidates[0].inputs.rtt_ms.unwrap() >= 200.0);
+    let mut registration = slow.registration();
+    registration["icmp_host"] = json!("127.0.0.1");
+    stage.admin(Method::PUT, "/v1/fleet/edges/fra-1", &registration).await.success().unwrap();
+    stage.routed("song", |answer| answer.candidates[0].inputs.rtt_ms.is_some_and(|rtt| rtt < 200.0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn late_reports_change_nothing() {
     let _servers = SERVERS.read().await;
     let stage = Stage::open().await;

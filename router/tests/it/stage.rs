@@ -97,16 +97,19 @@ impl Stage {
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
     }
 
+    /// In one transaction, as the catalog does.
     pub(crate) async fn publish(&self, track: &str) {
+        let mut transaction = self.pool.begin().await.unwrap();
         let insert = "INSERT INTO tracks (track_id, title, artist, duration_ms, state, version)
             VALUES ($1, 'a', 'b', 1000, 'live', 1)";
-        sqlx::query(insert).bind(track).execute(&self.pool).await.unwrap();
+        sqlx::query(insert).bind(track).execute(&mut *transaction).await.unwrap();
         let insert =
             "INSERT INTO renditions (track_id, kind, key, codec, bitrate_kbps) VALUES ($1, $2, $3, 'mp4a.40.2', 128)";
         for (kind, key) in [("hls", "master.m3u8"), ("progressive", "all of it.m4a")] {
             let key = format!("t/{track}/{key}");
-            sqlx::query(insert).bind(track).bind(kind).bind(key).execute(&self.pool).await.unwrap();
+            sqlx::query(insert).bind(track).bind(kind).bind(key).execute(&mut *transaction).await.unwrap();
         }
+        transaction.commit().await.unwrap();
     }
 
     /// The next answer to `GET /v1/route` that is as wanted.
