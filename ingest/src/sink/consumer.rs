@@ -110,6 +110,8 @@ pub(super) fn join(config: &KafkaConfig, id: &str, topics: &[String]) -> anyhow:
         .set("fetch.wait.max.ms", "100")
         // What is fetched ahead of the poll counts beside `max_buffered`.
         .set("queued.max.messages.kbytes", "16384")
+        // And when that is full, look again soon: a second, the default, is longer than emptying it takes.
+        .set("fetch.queue.backoff.ms", "20")
         .set("statistics.interval.ms", "5000")
         .create_with_context(Events::default())
         .context("cannot make a Kafka consumer")?;
