@@ -13,7 +13,7 @@
 //! are accepted and wait; without PostgreSQL requests get 503 and the catalog waits for it.
 //!
 //! Not promised: a published version whose specification is replaced is played as replaced at once,
-//! cold, until it is published again, and is off the air while that rolls out; a purge is tried until
+//! cold, until it is published again and that has rolled out; a purge is tried until
 //! the rollout's deadline and then given up, and of two catalogs side by side one may purge an edge while
 //! the other's last order still warms it. Whether an edge's copy is byte for byte the origin's is the
 //! edge's affair.

@@ -9,12 +9,14 @@ CREATE TABLE tracks (
     version     integer NOT NULL DEFAULT 0 CHECK (version >= 0),
     pops        text[] NOT NULL DEFAULT '{}',
     revised     boolean NOT NULL DEFAULT false,
+    on_air      boolean NOT NULL DEFAULT false,
     created_at  timestamptz NOT NULL DEFAULT now(),
     changed_at  timestamptz NOT NULL DEFAULT now()
 );
 COMMENT ON COLUMN tracks.version IS 'counts publications; 0 before the first';
 COMMENT ON COLUMN tracks.pops IS 'POPs that the last publication named, in order; empty means all';
 COMMENT ON COLUMN tracks.revised IS 'whether title, renditions or objects were replaced since the last publication';
+COMMENT ON COLUMN tracks.on_air IS 'whether routers send listeners to it: once live, also while a later version rolls out';
 -- Routers ask what has changed since they last looked.
 CREATE INDEX tracks_changed ON tracks (changed_at);
 
@@ -36,6 +38,7 @@ BEGIN
         RAISE EXCEPTION 'track % cannot go from version % to % and be %',
             OLD.track_id, OLD.version, NEW.version, NEW.state USING ERRCODE = 'check_violation';
     END IF;
+    NEW.on_air := NEW.state = 'live' OR (NEW.state = 'rolling_out' AND OLD.on_air);
     RETURN NEW;
 END $$;
 CREATE TRIGGER tracks_life BEFORE UPDATE OF state, version ON tracks
@@ -99,7 +102,7 @@ CREATE INDEX rollouts_deadline ON rollouts (deadline_at) WHERE state = 'waiting'
 CREATE VIEW routable_tracks AS
 SELECT t.track_id,
        t.version,
-       t.state = 'live' AS live,
+       t.on_air AS live,
        t.changed_at,
        (SELECT r.key FROM renditions r WHERE r.track_id = t.track_id AND r.kind = 'hls'
          ORDER BY r.bitrate_kbps DESC, r.key LIMIT 1) AS hls_key,

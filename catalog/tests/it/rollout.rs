@@ -50,6 +50,28 @@ async fn the_named_pops_are_warm_before_the_track_is_live() {
 }
 
 #[tokio::test]
+async fn a_live_track_stays_on_the_air_while_its_next_version_rolls_out() {
+    let stage = Stage::new().await;
+    let edge = Edge::new(&stage, "fra-1", "fra", Mood::Obeys).await;
+    let catalog = stage.catalog().await;
+    let on_air = "SELECT count(*) FROM routable_tracks WHERE live";
+    assert_eq!(catalog.api.put("t", &spec("t", 2)).await.status, 201);
+    edge.becomes(Mood::Hangs);
+    assert_eq!(catalog.api.publish("t", &[]).await.status, 202);
+    assert_eq!(stage.number(on_air).await, 0, "a first version is not heard before it is warm");
+    edge.becomes(Mood::Obeys);
+    catalog.api.until_state("t", "live").await;
+    edge.becomes(Mood::Hangs);
+    assert_eq!(catalog.api.put("t", &spec("t", 3)).await.status, 200);
+    assert_eq!(catalog.api.publish("t", &[]).await.status, 202);
+    assert_eq!(catalog.api.state("t").await, "rolling_out");
+    assert_eq!(stage.number(on_air).await, 1, "listeners are not sent away");
+    assert_eq!(catalog.api.withdraw("t").await.status, 202);
+    assert_eq!(stage.number(on_air).await, 0);
+    catalog.stop().await;
+}
+
+#[tokio::test]
 async fn a_dead_edge_is_gone_without_at_the_deadline() {
     let stage = Stage::new().await;
     let fra_1 = Edge::new(&stage, "fra-1", "fra", Mood::Obeys).await;
