@@ -8,29 +8,30 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use futures_util::FutureExt;
 use rdkafka::consumer::Consumer as _;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use service::backoff::Backoff;
 use service::health::Status;
 use service::{Health, Shutdown};
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
-use wire::Timestamp;
 
 use super::Config;
 use super::batch::Limits;
 use super::consumer::{self, Change, Consumer, Place, Standing};
-use super::insert::{Job, Store};
+use super::insert::Store;
 use super::metrics;
-use super::partition::{Order, Partition};
-use super::rows::{Incoming, Table};
+use super::owned::Owned;
+use super::partition::Partition;
+use super::received;
+use super::rows::Table;
 
 /// How long a poll may wait: inserts that end meanwhile wait as long for their commit.
 const POLL: Duration = Duration::from_millis(10);
 /// Partitions are looked through this often; a busy poll returns far more often than they change.
 const STEP: Duration = Duration::from_millis(5);
+/// Between two attempts of a commit.
+const POLLS_FIRST: Duration = Duration::from_millis(200);
 const REPORT: Duration = Duration::from_secs(1);
 const ADOPT_WITHIN: Duration = Duration::from_secs(60);
 
@@ -49,23 +50,6 @@ pub(super) struct Mover {
     commit_backoff: Backoff,
     commit_after: Instant,
     joined: bool,
-}
-
-/// A partition while it is ours.
-struct Owned {
-    place: Place,
-    partition: Partition,
-    insert: Option<JoinHandle<()>>,
-    paused: bool,
-}
-
-impl Drop for Owned {
-    /// The next owner inserts the same range under the same token, so ours may stop anywhere.
-    fn drop(&mut self) {
-        if let Some(insert) = &self.insert {
-            insert.abort();
-        }
-    }
 }
 
 impl Mover {
@@ -130,7 +114,7 @@ impl Mover {
                 return Err(error).context("kafka shut this sink out; does another one have the same sink.id?");
             }
             Err(error) => {
-                complain(&error);
+                received::complain(&error);
                 return Ok(false);
             }
         };
@@ -138,8 +122,9 @@ impl Mover {
         // It was ours when it was fetched; who owns it now reads it again.
         let owned = table.and_then(|table| self.owned.get_mut(&(table, message.partition())));
         let Some(owned) = owned else { return Ok(false) };
-        let order = owned.partition.take(&incoming(&message), now).with_context(|| message.topic().to_owned())?;
-        tell(order, &message);
+        let order =
+            owned.partition.take(&received::incoming(&message), now).with_context(|| message.topic().to_owned())?;
+        received::tell(order, &message);
         Ok(owned.partition.is_full(&self.limits))
     }
 
@@ -173,7 +158,7 @@ impl Mover {
                 );
             }
             let (key, partition) = ((*table, place.1), Partition::new(*table, committed, intent));
-            self.owned.insert(key, Owned { place, partition, insert: None, paused: false });
+            self.owned.insert(key, Owned::new(place, partition));
         }
         tracing::info!(new = places.len(), all = self.owned.len(), "partitions assigned");
         Ok(())
@@ -201,13 +186,13 @@ impl Mover {
             owned.partition.advance(now, &self.limits, stopping || crowded);
         }
         if now >= self.commit_after {
-            self.commit(now);
+            self.commit();
         }
         self.pause(crowded, stopping)
     }
 
     /// Tells Kafka what it should know; what it then knows may be inserted.
-    fn commit(&mut self, now: Instant) {
+    fn commit(&mut self) {
         for (topic, table) in &self.tables {
             let of_topic = self.owned.iter().filter(|((of, _), _)| of == table);
             let commits: Vec<_> =
@@ -216,10 +201,11 @@ impl Mover {
                 continue;
             }
             if let Err(error) = consumer::commit(&self.consumer, topic, &commits) {
-                // In the midst of a rebalance, or the coordinator is away: the same commit is made again.
+                // In the midst of a rebalance, or the coordinator is away: the same commit is made again. It may
+                // have waited long, and what changes the group comes only by polls, so these go first.
                 tracing::debug!(%error, topic, "cannot commit yet");
-                self.commit_after = now + self.commit_backoff.next_delay();
-                continue;
+                self.commit_after = Instant::now() + POLLS_FIRST + self.commit_backoff.next_delay();
+                return;
             }
             self.commit_backoff.reset();
             for (id, _) in commits {
@@ -235,14 +221,7 @@ impl Mover {
         for owned in self.owned.values_mut() {
             let crowded_out = crowded && !owned.partition.is_replaying();
             let wanted = stopping || crowded_out || owned.partition.is_full(&self.limits);
-            if wanted == owned.paused {
-                continue;
-            }
-            let mut list = rdkafka::TopicPartitionList::new();
-            list.add_partition(&owned.place.0, owned.place.1);
-            let done = if wanted { self.consumer.pause(&list) } else { self.consumer.resume(&list) };
-            done.with_context(|| format!("cannot pause or resume {:?}", owned.place))?;
-            owned.paused = wanted;
+            owned.pause(&self.consumer, wanted)?;
         }
         Ok(())
     }
@@ -278,63 +257,5 @@ impl Mover {
         let buffered: usize = self.owned.values().map(|owned| owned.partition.bytes()).sum();
         metrics::BUFFERED.gauge(&[]).set(buffered as f64);
         metrics::PARTITIONS.gauge(&[]).set(self.owned.len() as f64);
-    }
-}
-
-impl Owned {
-    /// Sees whether the insert has ended.
-    fn harvest(&mut self) -> anyhow::Result<()> {
-        let Some(ended) = self.insert.as_mut().and_then(FutureExt::now_or_never) else { return Ok(()) };
-        self.insert = None;
-        ended.context("an insert task failed")?;
-        self.partition.inserted();
-        Ok(())
-    }
-
-    /// Kafka has the commit: a batch that it announced goes to ClickHouse now.
-    fn insert_announced(&mut self, table: Table, store: &Arc<Store>) {
-        if let Some(batch) = self.partition.committed() {
-            let (topic, partition) = self.place.clone();
-            let job = Job { table, topic, partition, batch };
-            self.insert = Some(Handle::current().spawn(store.clone().keep(job)));
-        }
-    }
-}
-
-/// Brokers that cannot be reached are told several times a second; health says it once.
-fn complain(error: &KafkaError) {
-    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, Resolve};
-    match error.rdkafka_error_code() {
-        Some(AllBrokersDown | BrokerTransportFailure | OperationTimedOut | Resolve) => {
-            tracing::debug!(%error, "cannot read from Kafka");
-        }
-        _ => tracing::warn!(%error, "cannot read from Kafka"),
-    }
-}
-
-fn incoming<'a>(message: &'a BorrowedMessage<'_>) -> Incoming<'a> {
-    let at = message.timestamp().to_millis().and_then(Timestamp::from_millis);
-    Incoming {
-        partition: message.partition(),
-        offset: message.offset(),
-        // A message without a time is none of ours; the epoch says so.
-        received_at: at.or_else(|| Timestamp::from_millis(0)).expect("the epoch is an instant"),
-        key: message.key().unwrap_or_default(),
-        payload: message.payload().unwrap_or_default(),
-    }
-}
-
-/// Holes are not the sink's doing, but nobody else sees them.
-fn tell(order: Order, message: &BorrowedMessage<'_>) {
-    let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
-    match order {
-        Order::Contiguous => {}
-        Order::Missing(missing) => {
-            metrics::MISSING.counter(&[("topic", topic.to_owned())]).increment(missing.unsigned_abs());
-            tracing::error!(topic, partition, offset, missing, "kafka no longer has what should come");
-        }
-        Order::Backwards => {
-            tracing::error!(topic, partition, offset, "the topic was made anew; reading it from here");
-        }
     }
 }
