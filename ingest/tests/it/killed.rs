@@ -123,3 +123,41 @@ async fn clickhouse_killed_in_mid_stream() {
     crate::support::healthy(&sink).await;
     sink.stop().await.unwrap();
 }
+
+/// As a player does: the same batch again, until it is accepted.
+fn insistent_stream(ingest: Arc<Running>, stop: Shutdown) -> JoinHandle<u64> {
+    tokio::spawn(async move {
+        let mut accepted = 0;
+        while !stop.is_cancelled() {
+            let batch = json!(events(BATCH));
+            while post(&ingest, &batch).await.status != 202 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            accepted += BATCH as u64;
+        }
+        accepted
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_killed_in_mid_stream() {
+    let stack = Stack::alone().await;
+    let ingest = Arc::new(stack.ingest(&[]).await);
+    let sink = stack.sink(&[("TONEARM_SINK_BATCH_ROWS", "40"), ("TONEARM_SINK_BATCH_WAIT", "20ms")]).await;
+    crate::support::healthy(&sink).await;
+    let stop = Shutdown::new();
+    let streaming = insistent_stream(ingest.clone(), stop.clone());
+    for _ in 0..2 {
+        random_moment(1500).await;
+        stack.servers.kill(Server::Kafka).await;
+        random_moment(500).await;
+        stack.servers.start(Server::Kafka).await;
+        crate::support::healthy(&ingest).await;
+    }
+    stop.cancel();
+    let accepted = streaming.await.unwrap();
+    // What was refused and sent again may be twice in Kafka, and then is twice in the raw table: as often as in Kafka.
+    stack.until("SELECT uniqExact(event_id) FROM events", accepted).await;
+    stack.has_every_offset_once().await;
+    sink.stop().await.unwrap();
+}
