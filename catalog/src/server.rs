@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use service::auth::AdminToken;
 use service::health::Health;
-use service::{Running, Shutdown};
+use service::{Running, Shutdown, Starting};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -23,7 +23,12 @@ use crate::watch::Watch;
 ///
 /// # Errors
 /// When the address cannot be had, or a client cannot be made from the configuration.
-pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
+#[must_use]
+pub fn start(config: Config, shutdown: Shutdown) -> Starting {
+    Box::pin(begin(config, shutdown))
+}
+
+async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let health = Health::new("catalog");
     let listener = service::http::bind(config.catalog.listen).await?;
     let addr = listener.local_addr().context("cannot tell the bound address")?;

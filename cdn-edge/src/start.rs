@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use service::auth::AdminToken;
 use service::client::ApiClient;
 use service::health::Status;
-use service::{Health, Running, Shutdown};
+use service::{Health, Running, Shutdown, Starting};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -59,7 +59,12 @@ impl Drop for StopWriter {
 ///
 /// # Errors
 /// When an address, the cache's folder or a thread cannot be had.
-pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
+#[must_use]
+pub fn start(config: Config, shutdown: Shutdown) -> Starting {
+    Box::pin(begin(config, shutdown))
+}
+
+async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let health = Health::new("edge");
     let metrics = Arc::new(Metrics::new(&config.edge.id));
     let listeners = server::bind(config.edge.listen, server::threads(&config.edge))?;

@@ -12,7 +12,7 @@ use axum::routing::post;
 use serde::Deserialize;
 use service::auth::{AdminToken, bearer, same_secret};
 use service::config::WriteKey;
-use service::{Health, Problem, Running, Shutdown};
+use service::{Health, Problem, Running, Shutdown, Starting};
 use tower_http::cors::{Any, CorsLayer};
 use uuid::Uuid;
 use wire::Timestamp;
@@ -41,7 +41,12 @@ struct Ingest {
 ///
 /// # Errors
 /// When the address cannot be had or the configuration contradicts itself.
-pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
+#[must_use]
+pub fn start(config: Config, shutdown: Shutdown) -> Starting {
+    Box::pin(begin(config, shutdown))
+}
+
+async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     config.check()?;
     let health = Health::new("ingest");
     let listener = service::http::bind(config.ingest.listen).await?;

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use service::{Health, Running, Shutdown};
+use service::{Health, Running, Shutdown, Starting};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -52,7 +52,12 @@ const LEAVING: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When the address cannot be had or librdkafka refuses the configuration.
-pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
+#[must_use]
+pub fn start(config: Config, shutdown: Shutdown) -> Starting {
+    Box::pin(begin(config, shutdown))
+}
+
+async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let health = Health::new("sink");
     let listener = service::http::bind(config.sink.listen).await?;
     let addr = listener.local_addr()?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use service::auth::AdminToken;
-use service::{Health, Running, Shutdown, limits};
+use service::{Health, Running, Shutdown, Starting, limits};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -30,7 +30,12 @@ const FIRST_TRACKS: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When the address or the data folder cannot be had, or a client cannot be made.
-pub async fn start(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
+#[must_use]
+pub fn start(config: Config, shutdown: Shutdown) -> Starting {
+    Box::pin(begin(config, shutdown))
+}
+
+async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let health = Health::new("router");
     let disk = Disk::open(&config.router.data_dir)?;
     let listener = service::http::bind(config.router.listen).await?;

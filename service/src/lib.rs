@@ -27,5 +27,5 @@ pub mod telemetry;
 
 pub use health::Health;
 pub use problem::Problem;
-pub use running::Running;
+pub use running::{Running, Starting};
 pub use shutdown::Shutdown;

@@ -1,12 +1,20 @@
 //! A role that has started: where it listens and how it ends.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 
 use tokio::task::JoinHandle;
 
 use crate::Shutdown;
 
-/// What a role's `start` returns; the role runs until its [`Shutdown`] is cancelled or it fails.
+/// What a role's `start` returns: done once the role serves.
+///
+/// Boxed where it is made, so that a role's code is compiled with the role. An `async fn` would be
+/// compiled in the binary that awaits it, all roles once more, for minutes at every change of it.
+pub type Starting = Pin<Box<dyn Future<Output = anyhow::Result<Running>> + Send>>;
+
+/// A role that serves; it runs until its [`Shutdown`] is cancelled or it fails.
 #[derive(Debug)]
 pub struct Running {
     /// The bound address, with the real port where 0 was asked for.
