@@ -40,6 +40,12 @@ enum Command {
     Down,
     /// Stop it, and delete its data.
     Reset,
+    /// Give an installation that something else started the demo's library and fleet.
+    Demo {
+        /// Where it listens, as `make up` writes it.
+        #[arg(long)]
+        endpoints: PathBuf,
+    },
     /// Put servers at a distance; the options may be given several times, once for each.
     Relay(Relays),
     /// Become ClickHouse.
@@ -64,7 +70,7 @@ struct Relays {
     #[arg(long, required = true)]
     listen: Vec<SocketAddr>,
     #[arg(long, required = true)]
-    to: Vec<SocketAddr>,
+    to: Vec<String>,
     /// Round trip, such as 24ms.
     #[arg(long, required = true, value_parser = milliseconds)]
     rtt: Vec<Duration>,
@@ -90,6 +96,7 @@ fn run(command: Command) -> Result<()> {
         Command::Up { .. } => supervise(stack::up(Manner::Foreground)),
         Command::Down => supervise(stack::hold::down(&devstack::folder::dot_tonearm())),
         Command::Reset => supervise(stack::reset()),
+        Command::Demo { endpoints } => supervise(stack::demo(&endpoints)),
         Command::Relay(relays) => serve(relay(relays)),
         Command::Servers { dir, ephemeral } => supervise(servers(dir, ephemeral)),
         Command::Clickhouse { library, args } => devstack::clickhouse::serve_embedded(&library, &args),

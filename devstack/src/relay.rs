@@ -41,9 +41,10 @@ impl Distance {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relay {
-    pub to: SocketAddr,
+    /// `host:port`; a name is looked up for every connection, for a container may move.
+    pub to: String,
     pub distance: Distance,
 }
 
@@ -63,7 +64,7 @@ impl Relay {
         loop {
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
             match listener.accept().await {
-                Ok((near, _)) => drop(tokio::spawn(self.connect(near, place))),
+                Ok((near, _)) => drop(tokio::spawn(self.clone().connect(near, place))),
                 // Out of file handles, most likely: those in use come back.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
@@ -73,14 +74,17 @@ impl Relay {
     /// A far side that refuses closes the near one, which is all that a client of a dead edge would see.
     async fn connect(self, near: TcpStream, place: OwnedSemaphorePermit) {
         tokio::time::sleep(self.distance.round_trip).await;
-        let Ok(far) = TcpStream::connect(self.to).await else { return };
+        let Ok(far) = TcpStream::connect(self.to.as_str()).await else { return };
         // Without it our own small writes would wait for acknowledgements; with an error they only do so.
         let _ = (near.set_nodelay(true), far.set_nodelay(true));
         let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-        tokio::join!(self.carry(near_read, far_write), self.carry(far_read, near_write));
+        let distance = self.distance;
+        tokio::join!(distance.carry(near_read, far_write), distance.carry(far_read, near_write));
         drop(place);
     }
+}
 
+impl Distance {
     /// One direction, to the end of what is read or the first failure to write.
     async fn carry(self, from: OwnedReadHalf, to: OwnedWriteHalf) {
         let (line, due) = mpsc::channel(IN_FLIGHT / CHUNK * 4);
@@ -97,7 +101,7 @@ impl Relay {
         let mut last = Instant::now();
         // A reset is, to the other side, an end.
         while let Ok(1..) = from.read_buf(&mut buffer).await {
-            last = last.max(Instant::now() + self.distance.one_way());
+            last = last.max(Instant::now() + self.one_way());
             let bytes = buffer.split().freeze();
             let size = u32::try_from(bytes.len()).expect("a chunk is small");
             let room = room.clone().acquire_many_owned(size).await.expect("the semaphore is never closed");

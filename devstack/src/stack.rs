@@ -14,7 +14,7 @@ pub mod report;
 pub mod roles;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +32,7 @@ use crate::secret::Secrets;
 use crate::servers::{Plan, Servers};
 use crate::session::Ended;
 use crate::supervisor::Supervised;
+use wire::endpoints::Endpoints;
 
 /// How `up` was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,10 +138,7 @@ impl Stack {
         during("migrating", roles::migrate(&config)).await?;
         say("starting the roles");
         let roles = during("starting the roles", start_roles(&config)).await?;
-        fleet::register(&config.addresses, &config.secrets.admin_token).await?;
-        during("publishing the library", publish(&config, &library)).await?;
-        let routed = fleet::wait_until_known(&config.addresses, &config.secrets.admin_token);
-        during("waiting for the router to know every edge's load and distance", routed).await?;
+        furnish(&config.endpoints()?, &library).await?;
         say("one listen:");
         listen::once(root).await?;
         Ok(Self { servers, roles })
@@ -170,10 +168,28 @@ async fn start_roles(config: &Config) -> Result<Vec<Supervised>> {
     try_join_all(roles::units(config)?.into_iter().map(Supervised::start)).await
 }
 
-async fn publish(config: &Config, library: &[std::path::PathBuf]) -> Result<()> {
-    let client = S3Client::new(&config.servers.s3)?;
+/// Gives an installation the demo's library and fleet: one that `up` did not start, such as compose's.
+///
+/// # Errors
+/// When the endpoints cannot be read, or a server refuses.
+pub async fn demo(endpoints: &Path) -> Result<()> {
+    let text = fs::read(endpoints).with_context(|| format!("read {}", endpoints.display()))?;
+    let at: Endpoints = serde_json::from_slice(&text).with_context(|| format!("understand {}", endpoints.display()))?;
+    S3Client::new(&at.s3)?.create_bucket().await?;
+    furnish(&at, &demo::make(&cache().join("library")).await?).await
+}
+
+async fn furnish(at: &Endpoints, library: &[PathBuf]) -> Result<()> {
+    fleet::register(at).await?;
+    during("publishing the library", publish(at, library)).await?;
+    let routed = fleet::wait_until_known(at);
+    during("waiting for the router to know every edge's load and distance", routed).await
+}
+
+async fn publish(at: &Endpoints, library: &[PathBuf]) -> Result<()> {
+    let client = S3Client::new(&at.s3)?;
     let held = client.list("tracks/").await?;
-    let catalog = Catalog { url: config.addresses.catalog.url(), admin_token: config.secrets.admin_token.clone() };
+    let catalog = Catalog { url: at.catalog.clone(), admin_token: at.admin_token.clone() };
     let mut uploaded = 0;
     for (title, folder) in TITLES.iter().zip(library) {
         let objects = upload::objects(title, folder)?;

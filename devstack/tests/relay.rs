@@ -26,7 +26,7 @@ async fn distant_echo(round_trip: Duration, jitter: Duration) -> SocketAddr {
     });
     let listener = TcpListener::bind(LOOPBACK).await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(Relay { to, distance: Distance { round_trip, jitter } }.serve(listener));
+    tokio::spawn(Relay { to: to.to_string(), distance: Distance { round_trip, jitter } }.serve(listener));
     address
 }
 
@@ -92,7 +92,7 @@ async fn a_far_side_that_refuses_closes_the_near_one() {
     let listener = TcpListener::bind(LOOPBACK).await.unwrap();
     let address = listener.local_addr().unwrap();
     let distance = Distance { round_trip: Duration::from_millis(10), jitter: Duration::ZERO };
-    tokio::spawn(Relay { to, distance }.serve(listener));
+    tokio::spawn(Relay { to: to.to_string(), distance }.serve(listener));
     let mut stream = TcpStream::connect(address).await.unwrap();
     let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut [0])).await.expect("closed in time");
     assert!(matches!(read, Ok(0) | Err(_)));

@@ -39,12 +39,13 @@ fn wrk(url: &str, headers: &[&str], seconds: u32) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The word after, or before, a mark.
+/// The word after a mark that begins a line, or before one in its middle.
 fn field<'a>(text: &'a str, mark: &str, after: bool) -> anyhow::Result<&'a str> {
-    let line = text.lines().find(|line| line.contains(mark)).with_context(|| format!("wrk did not say {mark}"))?;
-    let (left, right) = line.split_once(mark).with_context(|| format!("wrk did not say {mark}"))?;
-    let side = if after { right } else { left };
-    side.split_whitespace().next().with_context(|| format!("wrk said nothing of {mark}"))
+    let found = text.lines().find_map(|line| match after {
+        true => line.trim_start().strip_prefix(mark)?.split_whitespace().next(),
+        false => line.split_once(mark)?.0.split_whitespace().next(),
+    });
+    found.with_context(|| format!("wrk did not say {mark}:\n{text}"))
 }
 
 fn millis(text: &str) -> anyhow::Result<f64> {

@@ -140,7 +140,9 @@ impl Config {
         }
     }
 
-    fn endpoints(&self) -> Result<Endpoints> {
+    /// # Errors
+    /// When an edge's name is none, which ours are.
+    pub fn endpoints(&self) -> Result<Endpoints> {
         let edges = self.addresses.edges.iter().map(|edge| {
             let (id, pop) = (EdgeId::new(edge.id)?, PopId::new(edge.pop.id)?);
             Ok(EdgeEndpoint { id, pop, url: edge.relay.url(), admin: edge.admin.url() })

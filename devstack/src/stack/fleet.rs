@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use http::Method;
 use serde_json::Value;
+use wire::endpoints::{EdgeEndpoint, Endpoints};
 use wire::fleet::{Edge, EdgeState, Place};
-use wire::{EdgeId, PopId};
 
-use super::addresses::{Addresses, EdgeAddress};
 use crate::http::Request;
 use crate::relay::Distance;
 
@@ -79,12 +78,12 @@ impl Pop {
 ///
 /// # Errors
 /// When the router refuses.
-pub async fn register(addresses: &Addresses, admin_token: &str) -> Result<()> {
-    for edge in &addresses.edges {
-        let url = format!("{}/v1/fleet/edges/{}", addresses.router.url(), edge.id);
-        let body = serde_json::to_vec(&describe(edge)?)?;
+pub async fn register(at: &Endpoints) -> Result<()> {
+    for edge in &at.edges {
+        let url = format!("{}/v1/fleet/edges/{}", at.router, edge.id);
+        let body = serde_json::to_vec(&describe(edge))?;
         let request = Request::new(Method::PUT, url).header("content-type", "application/json");
-        let answer = request.header("authorization", format!("Bearer {admin_token}")).body(body).send().await?;
+        let answer = request.header("authorization", format!("Bearer {}", at.admin_token)).body(body).send().await?;
         answer.success(&format!("registering edge {}", edge.id))?;
     }
     Ok(())
@@ -94,13 +93,14 @@ pub async fn register(addresses: &Addresses, admin_token: &str) -> Result<()> {
 ///
 /// # Errors
 /// With the edges that it still knows too little of.
-pub async fn wait_until_known(addresses: &Addresses, admin_token: &str) -> Result<()> {
+pub async fn wait_until_known(at: &Endpoints) -> Result<()> {
     let deadline = Instant::now() + KNOWN_WITHIN;
     loop {
-        let request = Request::get(format!("{}/v1/pops", addresses.router.url()));
-        let answer = request.header("authorization", format!("Bearer {admin_token}")).send().await?;
+        let request = Request::get(format!("{}/v1/pops", at.router));
+        let answer = request.header("authorization", format!("Bearer {}", at.admin_token)).send().await?;
         let pops: Value = serde_json::from_slice(&answer.success("asking the router for its fleet")?.body)?;
-        let unknown: Vec<&str> = addresses.edges.iter().map(|edge| edge.id).filter(|id| !is_known(&pops, id)).collect();
+        let edges = at.edges.iter().map(|edge| edge.id.as_str());
+        let unknown: Vec<&str> = edges.filter(|id| !is_known(&pops, id)).collect();
         if unknown.is_empty() {
             return Ok(());
         }
@@ -123,16 +123,17 @@ fn is_known(pops: &Value, id: &str) -> bool {
     }
 }
 
-fn describe(edge: &EdgeAddress) -> Result<Edge> {
-    Ok(Edge {
-        edge_id: EdgeId::new(edge.id)?,
-        pop: PopId::new(edge.pop.id)?,
-        url: edge.relay.url(),
-        admin_url: edge.admin.url(),
+fn describe(edge: &EdgeEndpoint) -> Edge {
+    let pop = EDGES.iter().map(|(_, pop)| *pop).find(|pop| pop.id == edge.pop.as_str());
+    Edge {
+        edge_id: edge.id.clone(),
+        pop: edge.pop.clone(),
+        url: edge.url.clone(),
+        admin_url: edge.admin.clone(),
         capacity_bps: CAPACITY_BPS,
         // Every edge is this machine; only requests through the relay have the POP's distance.
         icmp_host: None,
         state: EdgeState::Active,
-        place: Some(edge.pop.place()),
-    })
+        place: pop.map(Pop::place),
+    }
 }
