@@ -1,4 +1,4 @@
-//! The few HTTP requests that we make: one connection each, plain text, bounded.
+//! The few HTTP requests that we make: one connection each, plain or TLS by the URL, bounded.
 
 use std::time::Duration;
 
@@ -6,8 +6,6 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
-use hyper_util::rt::TokioExecutor;
 
 /// Nothing we ask for is longer.
 const MAX_ANSWER: usize = 16 << 20;
@@ -86,7 +84,7 @@ impl Request {
     }
 
     async fn exchange(self) -> Result<Answer> {
-        let client: Client<HttpConnector, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let client = service::client::pool(self.within, 0);
         let mut request = http::Request::builder().method(self.method).uri(self.url);
         for (name, value) in self.headers {
             request = request.header(name, value);
