@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use wire::delivery::{CacheStatus, Delivery};
-use wire::{DecisionId, EdgeId, ObjectKey, PopId, Timestamp};
+use wire::{ClientNet, DecisionId, EdgeId, ObjectKey, PopId, Timestamp};
 
 use crate::object::Object;
 
@@ -71,37 +71,7 @@ impl Record {
             duration_us: self.duration_us,
             complete: self.complete,
             started_at: self.started_at,
-            client_net: client_net(self.client),
-        }
-    }
-}
-
-/// The listener's network: /24, or /48 of IPv6. The whole address is never stored.
-fn client_net(client: IpAddr) -> String {
-    match client.to_canonical() {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        IpAddr::V6(v6) => {
-            let [a, b, c, ..] = v6.segments();
-            format!("{}/48", std::net::Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_cut() {
-        for (client, net) in [
-            ("203.0.113.77", "203.0.113.0/24"),
-            ("::ffff:203.0.113.77", "203.0.113.0/24"),
-            ("2001:db8:1:2::9", "2001:db8:1::/48"),
-        ] {
-            assert_eq!(client_net(client.parse().unwrap()), net);
+            client_net: ClientNet::of(self.client).to_string(),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wire::decision::{Candidate, Decision, Excluded, RttSource, Via};
-use wire::{DecisionId, Timestamp, TrackId};
+use wire::{ClientNet, DecisionId, Timestamp, TrackId};
 
 use crate::config::RouterConfig;
 use crate::fleet::Site;
-use crate::listeners::{ClientNet, Estimates, Network};
+use crate::listeners::{Estimates, Network};
 use crate::policy::{Choice, EdgeView, Policy, Reason, View};
 use crate::snapshot::Snapshot;
 

@@ -5,5 +5,5 @@ mod address;
 mod estimate;
 mod estimates;
 
-pub(crate) use address::{AddressRule, ClientNet};
+pub(crate) use address::AddressRule;
 pub(crate) use estimates::{Estimates, Network};

@@ -10,6 +10,7 @@
 //! diff. Values are validated once, when they are deserialised, and need no check after that.
 //! Unknown fields are ignored, so that an older reader survives a newer writer.
 
+pub mod client_net;
 pub mod content;
 pub mod decision;
 pub mod delivery;
@@ -24,6 +25,7 @@ pub mod time;
 pub mod topic;
 pub mod track;
 
+pub use client_net::ClientNet;
 pub use field::FieldError;
 pub use id::{DecisionId, EdgeId, EventId, ObjectKey, PlayId, PopId, SessionId, TrackId};
 pub use time::Timestamp;

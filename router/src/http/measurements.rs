@@ -19,8 +19,8 @@ use wire::decision::Decision;
 use wire::measurement::Measurements;
 
 use super::{App, listener_of, whole};
-use crate::listeners::ClientNet;
 use crate::meters::MEASUREMENTS;
+use wire::ClientNet;
 
 #[derive(Serialize)]
 struct Answer {

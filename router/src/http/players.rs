@@ -14,12 +14,11 @@ use service::Problem;
 use service::problem::fresh_json;
 use url::form_urlencoded;
 use wire::decision::{Candidate, Decision, RouteAnswer, RouteCandidate, Via};
-use wire::{FieldError, TrackId};
+use wire::{ClientNet, FieldError, TrackId};
 
 use super::{App, listener_of, media_url, parameter};
 use crate::decide::Question;
 use crate::fleet::Fleet;
-use crate::listeners::ClientNet;
 use crate::meters::DECISIONS;
 use crate::snapshot::Snapshot;
 use crate::tracks::Track;

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
-use wire::EdgeId;
+use wire::{ClientNet, EdgeId};
 
-use super::ClientNet;
 use super::estimate::{Estimate, median};
 
 /// Networks that nobody measured for this long are forgotten; three half-lives.
