@@ -15,6 +15,8 @@ async fn kafka_killed_refuses_and_comes_back_without_ghosts() {
     let stack = Stack::alone().await;
     let (ingest, sink) = (stack.ingest(&[]).await, stack.sink(&[]).await);
     assert_eq!(post(&ingest, &json!(events(10))).await.status, 202);
+    // A sink that has not joined its group yet would be down, not degraded.
+    healthy(&sink).await;
     stack.servers.kill(Server::Kafka).await;
     health_is(&ingest, 503).await;
     component_is(&sink, "kafka", "degraded").await;
