@@ -100,6 +100,15 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Closing alone would not do: a child that another thread is just starting has the file too, until
+    /// it runs its program.
+    fn drop(&mut self) {
+        // It fails only where there is no lock left to let go of.
+        let _ = self.file.unlock();
+    }
+}
+
 /// Refuses to begin what the disk cannot hold.
 ///
 /// # Errors
