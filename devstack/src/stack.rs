@@ -144,9 +144,15 @@ impl Stack {
         Ok(Self { servers, roles })
     }
 
-    /// Roles first: they still have something to tell the servers.
+    /// Whoever still has something to tell goes before whoever is told: edges their deliveries to ingest,
+    /// router and catalog their events to Kafka, the sink what it holds to ClickHouse.
     async fn finish(self) {
-        join_all(self.roles.into_iter().map(Supervised::finish)).await;
+        let mut left = self.roles;
+        for wave in [&["router", "catalog", "ingest", "sink"][..], &["ingest", "sink"], &["sink"], &[]] {
+            let (later, now) = left.into_iter().partition(|role| wave.contains(&role.name()));
+            left = later;
+            join_all(now.into_iter().map(Supervised::finish)).await;
+        }
         self.servers.finish().await;
     }
 }

@@ -11,8 +11,8 @@ use anyhow::Context;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -51,10 +51,11 @@ pub async fn serve(listener: TcpListener, routes: Router, config: HttpConfig, he
     }
 }
 
-fn builder(config: &HttpConfig) -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(config.header_timeout.0);
-    server.http2().timer(TokioTimer::new()).keep_alive_interval(Some(Duration::from_secs(20)));
+/// HTTP/1.1 alone: telling HTTP/2 from it by the first bytes has no time limit in hyper-util, and a peer
+/// that sends none would hold its place for ever. Here the head's time runs from the accept.
+fn builder(config: &HttpConfig) -> http1::Builder {
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(config.header_timeout.0);
     server
 }
 
@@ -81,13 +82,7 @@ async fn accept(listener: &TcpListener, slots: &Semaphore, shutdown: &Shutdown) 
     }
 }
 
-async fn connection(
-    server: auto::Builder<TokioExecutor>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    routes: Router,
-    watcher: Watcher,
-) {
+async fn connection(server: http1::Builder, stream: TcpStream, peer: SocketAddr, routes: Router, watcher: Watcher) {
     // Answers are small: waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
@@ -95,9 +90,9 @@ async fn connection(
         request.extensions_mut().insert(ConnectInfo(peer));
         routes.clone().oneshot(request)
     });
-    let served = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let served = server.serve_connection(TokioIo::new(stream), service);
     // A broken connection is the client's affair; what matters of it has been counted by the handler.
-    if let Err(error) = watcher.watch(served.into_owned()).await {
+    if let Err(error) = watcher.watch(served).await {
         tracing::debug!(%error, "a connection ended early");
     }
 }

@@ -44,12 +44,22 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, FieldError> {
 /// serde reports a missing field at its parent's path; the name stands only in the message.
 fn locate(path: String, error: &serde_json::Error) -> FieldError {
     let detail = error.to_string();
-    let missing = detail.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    // What broke off before any field is nowhere in particular, and a field named twice is named in the words.
+    let path = if path == "?" { ".".to_owned() } else { path };
+    if let Some(name) = between(&detail, "duplicate field `") {
+        return FieldError::new(name, "is given twice");
+    }
+    let missing = between(&detail, "missing field `");
     match missing {
         Some(name) if path == "." => FieldError::new(name, "is required"),
         Some(name) => FieldError::new(format!("{path}.{name}"), "is required"),
         None => FieldError::new(path, strip_position(&detail)),
     }
+}
+
+/// The name in serde's words after `prefix`.
+fn between<'a>(detail: &'a str, prefix: &str) -> Option<&'a str> {
+    detail.strip_prefix(prefix)?.split('`').next()
 }
 
 /// The position is one inside the element, which the client never saw as a line of its own.
@@ -76,6 +86,8 @@ mod tests {
     #[test]
     fn names_the_field() {
         let field = |json: &str| parse::<Outer>(json.as_bytes()).unwrap_err().field;
+        assert_eq!(field("{"), ".");
+        assert_eq!(field(r#"{"inner":{"n":1},"inner":{"n":1}}"#), "inner");
         assert_eq!(field("{}"), "inner");
         assert_eq!(field(r#"{"inner":{}}"#), "inner.n");
         assert_eq!(field(r#"{"inner":{"n":256}}"#), "inner.n");

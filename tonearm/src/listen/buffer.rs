@@ -80,6 +80,11 @@ impl Buffer {
         self.buffered.saturating_sub(most).div_f64(self.speed)
     }
 
+    /// Up to where the track has been heard or fetched.
+    pub(crate) fn reach(&self) -> Duration {
+        self.heard + self.buffered
+    }
+
     pub(crate) fn heard(&self) -> Duration {
         self.heard
     }

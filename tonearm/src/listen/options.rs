@@ -19,7 +19,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     pub(crate) seconds: Option<u32>,
     /// Play X times as fast
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed)]
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = speed, allow_negative_numbers = true)]
     pub(crate) speed: f64,
     /// A crowd of listeners, their tracks by Zipf's law
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) json: bool,
     /// Show the rows that ClickHouse holds afterwards, and fail when they do not come
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     pub(crate) explain: bool,
     /// Where a local stack listens
     #[arg(long, value_name = "FILE", default_value = ".tonearm/endpoints.json")]

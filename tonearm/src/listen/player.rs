@@ -91,8 +91,8 @@ impl<'a> Player<'a> {
         let end = self.play.most.map_or(ladder.list.duration(), |most| most.min(ladder.list.duration()));
         let mut startup = None;
         for index in 0..ladder.list.segments.len() {
-            self.wait_for_room().await;
-            if self.buffer.heard() >= end {
+            self.wait_for_room(end).await;
+            if self.buffer.reach() >= end {
                 break;
             }
             let media = ladder.list.segments[index].media;
@@ -129,10 +129,12 @@ impl<'a> Player<'a> {
         &self.answer.candidates[self.at]
     }
 
-    /// Listens until there is room for another segment.
-    async fn wait_for_room(&mut self) {
+    /// Listens until there is room for another segment, or what is buffered reaches the end.
+    async fn wait_for_room(&mut self, end: Duration) {
         self.buffer.advance(self.start.elapsed());
-        self.listen_for(self.buffer.until_below(AHEAD)).await;
+        if self.buffer.reach() < end {
+            self.listen_for(self.buffer.until_below(AHEAD)).await;
+        }
     }
 
     /// Lets time pass, and tells ingest of it where a progress is due.

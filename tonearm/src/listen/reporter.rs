@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use service::backoff::Backoff;
@@ -10,7 +10,7 @@ use service::client::ApiClient;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use wire::Timestamp;
-use wire::event::{BatchAnswer, Event};
+use wire::event::{BatchAnswer, ElementError, Event};
 
 /// Events that wait to be posted; a player that is further behind than this waits.
 const WAITING: usize = 256;
@@ -55,36 +55,74 @@ async fn post_all(api: ApiClient, url: String, mut waiting: mpsc::Receiver<Event
     let mut reported = Reported::default();
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, WAITING).await > 0 {
-        match post(&api, &url, &mut batch).await {
-            Ok(answer) => {
-                reported.accepted += answer.accepted;
-                reported.lost.extend(answer.errors.into_iter().map(|e| e.detail));
-            }
-            Err(error) => reported.lost.extend(batch.iter().map(|_| format!("{error:#}"))),
-        }
+        post(&api, &url, &mut batch, &mut reported).await;
         batch.clear();
     }
     reported
 }
 
-/// Sending the same events again is safe: each has its id.
-async fn post(api: &ApiClient, url: &str, batch: &mut [Event]) -> anyhow::Result<BatchAnswer> {
+/// Posts until every event is accepted or refused for good. Sending the same events again is safe: each
+/// has its id.
+async fn post(api: &ApiClient, url: &str, batch: &mut Vec<Event>, reported: &mut Reported) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
-        let now = Timestamp::now();
-        batch.iter_mut().for_each(|event| event.sent_at = Some(now));
-        let body: Bytes = serde_json::to_vec(batch)?.into();
-        let failure = match api.send(Method::POST, url, Some(("application/json", body))).await {
-            Ok(answer) if transient(answer.status) => anyhow!("ingest answered {}", answer.status),
-            Ok(answer) if answer.status == StatusCode::BAD_REQUEST => return answer.json(),
-            Ok(answer) => return answer.success()?.json(),
-            Err(error) => error,
+        let failure = match post_once(api, url, batch).await {
+            Ok(answer) => {
+                take(answer, batch, reported);
+                "ingest refused some for the moment".to_owned()
+            }
+            Err(error) => format!("{error:#}"),
         };
+        if batch.is_empty() {
+            return;
+        }
+        if backoff.attempts() == 0 {
+            tracing::warn!(error = failure, "events are not accepted; trying for about a minute");
+        }
         if backoff.attempts() >= TRIES {
-            bail!("gave up after {TRIES} tries: {failure:#}");
+            reported.lost.extend(batch.iter().map(|_| format!("gave up after {TRIES} tries: {failure}")));
+            return;
         }
         backoff.wait().await;
     }
+}
+
+/// An answer that speaks of each event, or why there is none.
+async fn post_once(api: &ApiClient, url: &str, batch: &mut [Event]) -> anyhow::Result<BatchAnswer> {
+    let now = Timestamp::now();
+    batch.iter_mut().for_each(|event| event.sent_at = Some(now));
+    let body: Bytes = serde_json::to_vec(batch)?.into();
+    let answer = api.send(Method::POST, url, Some(("application/json", body))).await?;
+    if transient(answer.status) {
+        bail!("ingest answered {}", answer.status);
+    }
+    match answer.json() {
+        Ok(answer) => Ok(answer),
+        // Not a word of the events: a wrong key, a body that is too large. It will not get better.
+        Err(_) => {
+            let detail = String::from_utf8_lossy(&answer.body).into_owned();
+            let error = |index| ElementError {
+                index,
+                event_id: None,
+                status: answer.status.as_u16(),
+                problem_type: String::new(),
+                field: None,
+                detail: detail.clone(),
+                retryable: false,
+            };
+            Ok(BatchAnswer { accepted: 0, errors: (0..batch.len()).map(error).collect() })
+        }
+    }
+}
+
+/// Leaves in the batch what is to be sent again.
+fn take(answer: BatchAnswer, batch: &mut Vec<Event>, reported: &mut Reported) {
+    reported.accepted += answer.accepted;
+    let (again, lost): (Vec<_>, Vec<_>) = answer.errors.into_iter().partition(|error| error.retryable);
+    reported.lost.extend(lost.into_iter().map(|error| error.detail));
+    let again: Vec<usize> = again.into_iter().map(|error| error.index).collect();
+    let mut index = 0..;
+    batch.retain(|_| index.next().is_some_and(|index| again.contains(&index)));
 }
 
 fn transient(status: StatusCode) -> bool {

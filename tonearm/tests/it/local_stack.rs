@@ -37,6 +37,10 @@ impl LocalStack {
     pub(crate) fn listen_well(&self, track: &str) {
         let output = self.listen(track);
         assert!(output.status.success(), "{}\nlogs:\n{}", text(&output), self.logs());
+        let story = text(&output);
+        let heard = story.split("Heard ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        // Not whole segments of 6 s; at this speed a late timer is a few tenths.
+        assert!((8.0..9.5).contains(&heard.parse::<f64>().unwrap()), "{story}");
     }
 
     /// The process of a role, by what it was started with.
