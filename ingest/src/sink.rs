@@ -36,17 +36,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use service::backoff::Backoff;
 use service::{Health, Running, Shutdown, Starting};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use config::{Config, SinkConfig};
+use mover::Mover;
 
 /// The API of [`start`]'s listener.
 pub const OPENAPI: &str = include_str!("../sink.openapi.json");
 
 /// Beyond the drain itself: leaving the group takes a round trip or two.
 const LEAVING: Duration = Duration::from_secs(5);
+
+/// Two sinks that were given one id shut each other out for ever; this keeps them from doing it often.
+const REJOIN_MOST: Duration = Duration::from_secs(3);
 
 /// Starts the role. Kafka and ClickHouse may be away; health says so, and the work begins when they come.
 ///
@@ -61,11 +66,15 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let health = Health::new("sink");
     let listener = service::http::bind(config.sink.listen).await?;
     let addr = listener.local_addr()?;
-    let mover = mover::Mover::new(&config, health.clone(), shutdown.clone())?;
+    let mover = Mover::new(&config, health.clone(), shutdown.clone())?;
     let app = service::limits::complete(Router::new(), OPENAPI, &health, &config.http);
     health.ready();
     tracing::info!(%addr, "sink listens");
-    let moving = on_a_thread(mover)?;
+    let again = {
+        let (config, health, shutdown) = (config.clone(), health.clone(), shutdown.clone());
+        move || Mover::new(&config, health.clone(), shutdown.clone())
+    };
+    let moving = on_a_thread(mover, again, shutdown.clone())?;
     let patience = config.http.drain_timeout.0 + LEAVING;
     let serving = service::http::serve(listener, app, config.http, health, shutdown.clone());
     let main = tokio::spawn(supervise(moving, tokio::spawn(serving), shutdown.clone(), patience));
@@ -73,16 +82,37 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
 }
 
 /// A thread of its own, not one of the runtime's: a process that has to end does not wait for librdkafka.
-fn on_a_thread(mover: mover::Mover) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
+fn on_a_thread(
+    first: Mover,
+    again: impl Fn() -> anyhow::Result<Mover> + Send + 'static,
+    shutdown: Shutdown,
+) -> anyhow::Result<oneshot::Receiver<anyhow::Result<()>>> {
     let (ended, moving) = oneshot::channel();
     let runtime = tokio::runtime::Handle::current();
     let run = move || {
         let _inserts_run_there = runtime.enter();
         // Nobody listens any more only when the runtime is gone, and with it whom to tell.
-        let _ = ended.send(mover.run());
+        let _ = ended.send(keep_moving(first, again, &shutdown));
     };
     std::thread::Builder::new().name("sink-mover".into()).spawn(run).context("cannot start the mover's thread")?;
     Ok(moving)
+}
+
+/// A broker that dies in the midst of a rebalance may shut a member out under its own id, which
+/// librdkafka calls fatal. Joining anew is then as good as a restart: what was held and not committed is
+/// read again, and what was announced is inserted under the same token.
+fn keep_moving(first: Mover, again: impl Fn() -> anyhow::Result<Mover>, shutdown: &Shutdown) -> anyhow::Result<()> {
+    let mut backoff = Backoff::new(Duration::from_millis(500), REJOIN_MOST);
+    let mut ended = first.run();
+    while let Err(error) = &ended {
+        if shutdown.is_cancelled() {
+            break;
+        }
+        tracing::error!(error = format!("{error:#}"), "the sink cannot go on as it is; it joins its group anew");
+        std::thread::sleep(backoff.next_delay());
+        ended = again()?.run();
+    }
+    ended
 }
 
 /// Ends with the mover: a sink that answers but moves nothing is of no use.

@@ -87,7 +87,7 @@ impl Stack {
 
     /// Waits until the query gives `wanted`.
     pub(crate) async fn until(&self, sql: &str, wanted: u64) {
-        eventually(Duration::from_secs(60), || async {
+        eventually(Duration::from_secs(180), || async {
             let found: Result<u64, _> = self.clickhouse.query(sql).fetch_one().await;
             match found {
                 Ok(found) if found == wanted => Ok(()),
@@ -137,7 +137,7 @@ pub(crate) async fn healthy(running: &Running) {
 pub(crate) async fn health_is(running: &Running, status: u16) {
     let api = ApiClient::new(Duration::from_secs(5));
     let url = format!("{}/health", running.url());
-    eventually(Duration::from_secs(60), || async {
+    eventually(Duration::from_secs(180), || async {
         let answer = api.get(&url).await.map_err(|e| e.to_string())?;
         if answer.status == status { Ok(()) } else { Err(format!("health is {}", answer.status)) }
     })
