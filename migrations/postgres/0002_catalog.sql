@@ -102,7 +102,7 @@ CREATE INDEX rollouts_deadline ON rollouts (deadline_at) WHERE state = 'waiting'
 CREATE VIEW routable_tracks AS
 SELECT t.track_id,
        t.version,
-       t.on_air AS live,
+       t.state = 'live' OR (t.state = 'rolling_out' AND t.on_air) AS live,
        t.changed_at,
        (SELECT r.key FROM renditions r WHERE r.track_id = t.track_id AND r.kind = 'hls'
          ORDER BY r.bitrate_kbps DESC, r.key LIMIT 1) AS hls_key,
