@@ -24,7 +24,11 @@ async fn a_listener_is_sent_to_the_least_loaded_of_the_three_nearest() {
     stage.publish("song").await;
 
     // Until every edge has been probed and has reported.
-    let routed = stage.routed("song", |answer| answer.excluded.iter().any(|e| e.reason.contains("further than"))).await;
+    let all_known = |answer: &wire::decision::RouteAnswer| {
+        let further = |e: &wire::decision::Excluded| e.reason.contains("further than") && e.reason.ends_with(" ms");
+        answer.candidates.iter().all(|c| c.inputs.rtt_ms.is_some()) && answer.excluded.iter().any(further)
+    };
+    let routed = stage.routed("song", all_known).await;
     let routed_edges: Vec<&str> = routed.candidates.iter().map(|c| c.inputs.edge.as_str()).collect();
     assert_eq!(routed_edges, ["fra-1", "fra-2", "waw-1"]);
     let first = &routed.candidates[0];
