@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service::Problem;
 use uuid::Uuid;
-use wire::event::{AcceptedEvent, ElementError, Event};
+use wire::event::{AcceptedEvent, ElementError, Event, WireFormat};
 use wire::{FieldError, Timestamp};
 
 /// What Kafka gets for one element.
@@ -65,6 +65,7 @@ pub(crate) struct Context<'a> {
     pub(crate) app: &'a str,
     pub(crate) ingest_id: &'a str,
     pub(crate) received_at: Timestamp,
+    pub(crate) wire_format: WireFormat,
 }
 
 /// One event as posted becomes the message that Kafka gets.
@@ -85,6 +86,10 @@ fn envelope(event: Event, context: &Context<'_>, ingest_seq: u64) -> AcceptedEve
         received_at: context.received_at,
         event_ts: event.client_ts.saturating_add_millis(skew_ms),
         skew_ms,
+        wire_format: context.wire_format,
+        country: None,
+        asn: 0,
+        client_net: String::new(),
         event,
     }
 }
@@ -111,7 +116,12 @@ mod tests {
     }
 
     fn accept(element: &serde_json::Value) -> Result<AcceptedEvent, Refusal> {
-        let context = Context { app: "web", ingest_id: "i-1", received_at: at("2026-11-21T09:00:10Z") };
+        let context = Context {
+            app: "web",
+            ingest_id: "i-1",
+            received_at: at("2026-11-21T09:00:10Z"),
+            wire_format: WireFormat::Json,
+        };
         let message = event(element.to_string().as_bytes(), &context, || 7)?;
         Ok(serde_json::from_slice(&message.payload).unwrap())
     }

@@ -16,6 +16,7 @@ use service::{Health, Problem, Running, Shutdown, Starting};
 use tower_http::cors::{Any, CorsLayer};
 use uuid::Uuid;
 use wire::Timestamp;
+use wire::event::WireFormat;
 use wire::topic::Topic;
 
 use crate::accept::{self, Context};
@@ -91,7 +92,7 @@ async fn post_events(
     let held = ingest.intake.read(body).await?;
     metrics::EVENTS.bytes.increment(held.body.len() as u64);
     let elements = body::events(&held.body, format)?;
-    let context = Context { app, ingest_id: &ingest.id, received_at };
+    let context = Context { app, ingest_id: &ingest.id, received_at, wire_format: WireFormat::Json };
     let pending = ingest.listens.send(&elements, |element| accept::event(element, &context, || ingest.next_seq()));
     Ok(pending.answer().await)
 }

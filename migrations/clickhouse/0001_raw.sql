@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS events (
     event_ts DateTime64(3, 'UTC') COMMENT 'when it happened: the player''s clock corrected by skew_ms; filter and group by this' CODEC(DoubleDelta, ZSTD(1)),
     received_at DateTime64(3, 'UTC') COMMENT 'when ingest received it, by the server''s clock' CODEC(DoubleDelta, ZSTD(1)),
     skew_ms Int64 COMMENT 'server clock less player clock when it was sent, in ms; 0 where the player did not say when it sent' CODEC(T64, ZSTD(1)),
+    clock_suspect Bool ALIAS abs(skew_ms) > 86400000 COMMENT 'the player''s clock is off by more than a day',
     client_ts DateTime64(3, 'UTC') ALIAS event_ts - toIntervalMillisecond(skew_ms) COMMENT 'when it happened by the player''s own clock',
     type LowCardinality(String) COMMENT 'play_start, progress, pause, resume, seek, complete, skip, error, stall or quality_change',
     app LowCardinality(String) COMMENT 'the app whose write key posted it',
@@ -33,10 +34,17 @@ CREATE TABLE IF NOT EXISTS events (
     decision_id Nullable(UUID) COMMENT 'the routing decision it was played by: joins decisions and deliveries',
     cache_status LowCardinality(String) COMMENT 'the edge''s Cache-Status, as the player saw it; empty where not sent',
     error_code LowCardinality(String) COMMENT 'the player''s own code; with type error',
+    consent LowCardinality(String) COMMENT 'granted or denied, as the player sent it; empty where it did not say. Denied: no user, no device, no network is kept',
+    schema_version UInt16 COMMENT 'of the event as the player sent it; 1 where it did not say',
+    extra String COMMENT 'JSON object of the fields that the player sent and no column has; empty where there were none' CODEC(ZSTD(1)),
+    wire_format LowCardinality(String) COMMENT 'the wire format it came in: json, cloudevents, cmcd or listenbrainz',
+    country LowCardinality(String) COMMENT 'ISO 3166-1 alpha-2, from the address; empty where unknown',
+    asn UInt32 COMMENT 'autonomous system the listener is in, from the address; 0 where unknown' CODEC(T64, ZSTD(1)),
+    client_net String COMMENT 'the listener''s network, cut to /24 or /48; empty where unknown' CODEC(ZSTD(1)),
     ingest_id LowCardinality(String) COMMENT 'the ingest process that accepted it',
-    ingest_seq UInt64 COMMENT 'that process''s count from 1: a hole is an event that was refused at the last moment, or lost' CODEC(T64, ZSTD(1)),
-    kafka_partition UInt32 COMMENT 'partition of the listens topic it came from' CODEC(T64, ZSTD(1)),
-    kafka_offset UInt64 COMMENT 'offset in that partition: contiguous, or something is missing; twice, or something was doubled' CODEC(T64, ZSTD(1)),
+    ingest_seq UInt64 COMMENT 'that process''s count from 1, without holes: one is an event that was lost, and `tonearm audit` names it' CODEC(T64, ZSTD(1)),
+    _partition UInt32 COMMENT 'partition of the listens topic it came from' CODEC(T64, ZSTD(1)),
+    _offset UInt64 COMMENT 'offset in that partition: contiguous, or something is missing; twice, or something was doubled' CODEC(T64, ZSTD(1)),
     INDEX by_user user_id TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_session session_id TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4
@@ -66,8 +74,8 @@ CREATE TABLE IF NOT EXISTS deliveries (
     duration_us UInt64 COMMENT 'from the request''s head to the last byte, in microseconds' CODEC(T64, ZSTD(1)),
     complete Bool COMMENT 'false where the client left or the origin failed before the last byte',
     client_net LowCardinality(String) COMMENT 'the listener''s network, cut to /24 or /48',
-    kafka_partition UInt32 COMMENT 'partition of the deliveries topic it came from' CODEC(T64, ZSTD(1)),
-    kafka_offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
+    _partition UInt32 COMMENT 'partition of the deliveries topic it came from' CODEC(T64, ZSTD(1)),
+    _offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
     INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = MergeTree
@@ -107,8 +115,8 @@ CREATE TABLE IF NOT EXISTS decisions (
     `excluded.pop` Array(LowCardinality(String)) COMMENT 'every edge that was left out: its point of presence; ARRAY JOIN excluded for a row each',
     `excluded.edge` Array(LowCardinality(String)) COMMENT 'its edge',
     `excluded.reason` Array(String) COMMENT 'why it was left out, in words',
-    kafka_partition UInt32 COMMENT 'partition of the decisions topic it came from' CODEC(T64, ZSTD(1)),
-    kafka_offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
+    _partition UInt32 COMMENT 'partition of the decisions topic it came from' CODEC(T64, ZSTD(1)),
+    _offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
     INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = MergeTree
@@ -120,8 +128,8 @@ COMMENT 'Where routers sent listeners, and why: one row a decision with everythi
 
 CREATE TABLE IF NOT EXISTS dead_letter (
     topic LowCardinality(String) COMMENT 'the Kafka topic it came from; the original lies in the topic of this name with .dlq too',
-    kafka_partition UInt32 COMMENT 'partition of that topic' CODEC(T64, ZSTD(1)),
-    kafka_offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
+    _partition UInt32 COMMENT 'partition of that topic' CODEC(T64, ZSTD(1)),
+    _offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
     received_at DateTime64(3, 'UTC') COMMENT 'when it was handed to Kafka' CODEC(DoubleDelta, ZSTD(1)),
     reason String COMMENT 'why it is no row of its table' CODEC(ZSTD(1)),
     key String COMMENT 'the message''s key, byte for byte' CODEC(ZSTD(1)),

@@ -23,6 +23,10 @@ CREATE INDEX tracks_changed ON tracks (changed_at);
 -- The life of a track, as catalog/src/life.rs has it: whoever writes here, an impossible step is refused.
 CREATE FUNCTION refuse_impossible_step() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'INSERT' THEN
+        NEW.on_air := NEW.state = 'live';
+        RETURN NEW;
+    END IF;
     IF NEW.state <> OLD.state AND (OLD.state, NEW.state) NOT IN (
         ('ready', 'rolling_out'), ('rolling_out', 'live'), ('rolling_out', 'withdrawn'),
         ('live', 'rolling_out'), ('live', 'withdrawn'), ('withdrawn', 'ready')
@@ -41,7 +45,7 @@ BEGIN
     NEW.on_air := NEW.state = 'live' OR (NEW.state = 'rolling_out' AND OLD.on_air);
     RETURN NEW;
 END $$;
-CREATE TRIGGER tracks_life BEFORE UPDATE OF state, version ON tracks
+CREATE TRIGGER tracks_life BEFORE INSERT OR UPDATE OF state, version ON tracks
     FOR EACH ROW EXECUTE FUNCTION refuse_impossible_step();
 
 CREATE TABLE renditions (
@@ -102,7 +106,7 @@ CREATE INDEX rollouts_deadline ON rollouts (deadline_at) WHERE state = 'waiting'
 CREATE VIEW routable_tracks AS
 SELECT t.track_id,
        t.version,
-       t.state = 'live' OR (t.state = 'rolling_out' AND t.on_air) AS live,
+       t.on_air AS live,
        t.changed_at,
        (SELECT r.key FROM renditions r WHERE r.track_id = t.track_id AND r.kind = 'hls'
          ORDER BY r.bitrate_kbps DESC, r.key LIMIT 1) AS hls_key,

@@ -1,6 +1,7 @@
 //! Play events: what a player says it played, and what ingest adds before Kafka has it.
 
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::value::RawValue;
 
 use crate::{DecisionId, EdgeId, EventId, FieldError, PlayId, PopId, SessionId, Timestamp, TrackId};
 
@@ -11,6 +12,9 @@ pub const MAX_MEDIA_MS: u64 = 30 * 24 * 3600 * 1000;
 pub const MAX_BITRATE_KBPS: u32 = 100_000;
 /// The longest free text field, in bytes.
 pub const MAX_TEXT: usize = 256;
+
+/// The longest `extra`, in bytes of JSON.
+pub const MAX_EXTRA: usize = 4096;
 
 /// What happened in the player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -101,6 +105,68 @@ pub struct Event {
     pub cache_status: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
     pub error_code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<Consent>,
+    /// Of this payload; 1 where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_version: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<Extra>,
+}
+
+/// Fields of an event that have no name here: a JSON object of at most [`MAX_EXTRA`] bytes, kept as it was written.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct Extra(Box<RawValue>);
+
+impl Extra {
+    /// # Errors
+    /// When it is no object, or too long a one.
+    pub fn new(json: Box<RawValue>) -> Result<Self, String> {
+        if !json.get().starts_with('{') {
+            return Err("must be a JSON object".into());
+        }
+        if json.get().len() > MAX_EXTRA {
+            return Err(format!("must be at most {MAX_EXTRA} bytes, not {}", json.get().len()));
+        }
+        Ok(Self(json))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Extra {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl<'de> Deserialize<'de> for Extra {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(Box::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// Whether the listener agreed to being measured as a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consent {
+    Granted,
+    /// What was played still counts; who played it, on what and from where is not kept.
+    Denied,
+}
+
+impl Consent {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Denied => "denied",
+        }
+    }
 }
 
 impl Event {
@@ -157,6 +223,39 @@ pub struct AcceptedEvent {
     pub event_ts: Timestamp,
     /// Server clock less player clock when it sent, in milliseconds; network time included.
     pub skew_ms: i64,
+    /// The wire format it came in.
+    pub wire_format: WireFormat,
+    /// ISO 3166-1 alpha-2, from the listener's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    /// The autonomous system of the listener's address; 0 where unknown.
+    #[serde(default)]
+    pub asn: u32,
+    /// The listener's network, cut to /24 or /48; empty where unknown.
+    #[serde(default)]
+    pub client_net: String,
+}
+
+/// How an event was written when it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WireFormat {
+    Json,
+    CloudEvents,
+    Cmcd,
+    ListenBrainz,
+}
+
+impl WireFormat {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::CloudEvents => "cloudevents",
+            Self::Cmcd => "cmcd",
+            Self::ListenBrainz => "listenbrainz",
+        }
+    }
 }
 
 /// The answer to a batch: 202 when `errors` is empty, 207 when some were accepted, 400 when none was.

@@ -15,7 +15,7 @@ use wire::content::{ContentChange, ContentEvent, ObjectRef};
 use wire::decision::{Candidate, Decision, Excluded, RouteAnswer, RouteCandidate, RttSource, Via};
 use wire::delivery::{CacheStatus, Delivery, DeliveryBatch};
 use wire::endpoints::{EdgeEndpoint, Endpoints, S3Endpoint};
-use wire::event::{AcceptedEvent, BatchAnswer, ElementError, Event, EventType};
+use wire::event::{AcceptedEvent, BatchAnswer, Consent, ElementError, Event, EventType, WireFormat};
 use wire::fleet::{Edge, EdgeState, Place};
 use wire::load::LoadReport;
 use wire::measurement::{EdgeMeasurement, Measurements};
@@ -86,6 +86,9 @@ fn full_event() -> Event {
         decision_id: Some(DecisionId(id(13))),
         cache_status: text("hit"),
         error_code: text("E7"),
+        consent: Some(Consent::Granted),
+        schema_version: Some(1),
+        extra: Some(serde_json::from_str(r#"{"mood":"calm"}"#).unwrap()),
     }
 }
 
@@ -111,6 +114,10 @@ fn events() {
             received_at: at(1250),
             event_ts: at(373),
             skew_ms: 250,
+            wire_format: WireFormat::CloudEvents,
+            country: Some("PL".into()),
+            asn: 64496,
+            client_net: "192.0.2.0/24".into(),
         },
     );
     let error = ElementError {

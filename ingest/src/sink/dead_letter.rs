@@ -16,7 +16,7 @@ pub(super) struct DeadLetter {
 }
 
 pub(super) const INSERT: &str = "INSERT INTO dead_letter \
-    (topic, kafka_partition, kafka_offset, received_at, reason, key, payload) FORMAT RowBinary";
+    (topic, _partition, _offset, received_at, reason, key, payload) FORMAT RowBinary";
 
 impl DeadLetter {
     pub(super) fn of(message: &Incoming<'_>, error: &FieldError) -> Self {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use wire::decision::{Candidate, Decision, Excluded, RttSource, Via};
 use wire::delivery::Delivery;
-use wire::event::AcceptedEvent;
+use wire::event::{AcceptedEvent, Consent, Extra};
 use wire::topic::Topic;
 use wire::{FieldError, Timestamp};
 
@@ -89,8 +89,8 @@ fn place(message: &Incoming<'_>, row: &mut Row<'_>) {
 const EVENT_COLUMNS: &[&str] = &[
     "event_id", "event_ts", "received_at", "skew_ms", "type", "app", "session_id", "play_id", "seq", "user_id",
     "anon_id", "track_id", "position_ms", "duration_ms", "played_ms", "stall_ms", "bitrate_kbps", "codec", "device",
-    "os", "app_version", "pop", "edge_id", "decision_id", "cache_status", "error_code", "ingest_id", "ingest_seq",
-    "kafka_partition", "kafka_offset",
+    "os", "app_version", "pop", "edge_id", "decision_id", "cache_status", "error_code", "consent",
+    "schema_version", "extra", "wire_format", "country", "asn", "client_net", "ingest_id", "ingest_seq", "_partition", "_offset",
 ];
 
 fn event(accepted: &AcceptedEvent, row: &mut Row<'_>) {
@@ -111,6 +111,9 @@ fn event(accepted: &AcceptedEvent, row: &mut Row<'_>) {
     row.optional_text(event.edge_id.as_ref().map(|id| id.as_str()));
     row.nullable(event.decision_id.map(|id| id.0), Row::uuid);
     row.optional_text(event.cache_status.as_deref()).optional_text(event.error_code.as_deref());
+    row.optional_text(event.consent.map(Consent::as_str)).u16(event.schema_version.unwrap_or(1));
+    row.optional_text(event.extra.as_ref().map(Extra::as_str)).text(accepted.wire_format.as_str());
+    row.optional_text(accepted.country.as_deref()).u32(accepted.asn).text(&accepted.client_net);
     row.text(&accepted.ingest_id).u64(accepted.ingest_seq);
 }
 
@@ -118,7 +121,7 @@ fn event(accepted: &AcceptedEvent, row: &mut Row<'_>) {
 const DELIVERY_COLUMNS: &[&str] = &[
     "delivery_id", "decision_id", "started_at", "received_at", "pop", "edge_id", "key", "method", "status",
     "cache_status", "range_start", "bytes_sent", "object_bytes", "ttfb_us", "duration_us", "complete", "client_net",
-    "kafka_partition", "kafka_offset",
+    "_partition", "_offset",
 ];
 
 fn delivery(delivery: &Delivery, message: &Incoming<'_>, row: &mut Row<'_>) {
@@ -136,7 +139,7 @@ const DECISION_COLUMNS: &[&str] = &[
     "snapshot_version", "ttl_s", "chosen_pop", "chosen_edge", "chosen_reason", "chosen_rtt_ms", "chosen_load",
     "chosen_network_load", "candidates.pop", "candidates.edge", "candidates.rtt_ms", "candidates.rtt_source",
     "candidates.jitter_ms", "candidates.loss", "candidates.load", "candidates.network_load", "candidates.rank",
-    "candidates.reason", "excluded.pop", "excluded.edge", "excluded.reason", "kafka_partition", "kafka_offset",
+    "candidates.reason", "excluded.pop", "excluded.edge", "excluded.reason", "_partition", "_offset",
 ];
 
 fn decision(decision: &Decision, message: &Incoming<'_>, row: &mut Row<'_>) {

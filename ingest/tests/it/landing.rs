@@ -31,12 +31,12 @@ async fn every_field_of_an_event_lands_in_its_column() {
     assert_eq!(post(&ingest, &sent).await.status, 202);
     stack.until("SELECT count() FROM events", 1).await;
     let row: Value =
-        one(&stack, "SELECT * EXCEPT (event_ts, received_at, skew_ms, ingest_id, kafka_partition) FROM events").await;
+        one(&stack, "SELECT * EXCEPT (event_ts, received_at, skew_ms, ingest_id, _partition) FROM events").await;
     let mut wanted = sent.clone();
     for gone in ["client_ts", "sent_at", "unknown"] {
         wanted.as_object_mut().unwrap().remove(gone);
     }
-    let added = json!({"app": "web", "ingest_seq": 1, "kafka_offset": 0});
+    let added = json!({"app": "web", "ingest_seq": 1, "_offset": 0});
     wanted.as_object_mut().unwrap().extend(added.as_object().unwrap().clone());
     assert_eq!(row, wanted);
     let times = "SELECT toUInt64(client_ts = '2026-11-21 09:00:00.123' AND received_at > now() - 60 \

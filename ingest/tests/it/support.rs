@@ -107,7 +107,7 @@ impl Stack {
     /// No offset of any partition is missing or doubled.
     pub(crate) async fn has_every_offset_once(&self) {
         let off = "SELECT countIf(n != width OR n != different) FROM (SELECT count() AS n, \
-                   uniqExact(kafka_offset) AS different, max(kafka_offset) + 1 AS width FROM events GROUP BY kafka_partition)";
+                   uniqExact(_offset) AS different, max(_offset) + 1 AS width FROM events GROUP BY _partition)";
         assert_eq!(self.number(off).await, 0);
     }
 }

@@ -57,7 +57,7 @@ async fn nothing_lost_and_nothing_doubled() {
 
     let clickhouse =
         clickhouse::Client::default().with_url(&stack.servers.clickhouse_http).with_database(&stack.database);
-    let counts = "SELECT count(), uniqExact(event_id), uniqExact(kafka_partition, kafka_offset) FROM events";
+    let counts = "SELECT count(), uniqExact(event_id), uniqExact(_partition, _offset) FROM events";
     let deadline = Instant::now() + Duration::from_secs(90);
     loop {
         let found: (u64, u64, u64) = clickhouse.query(counts).fetch_one().await.unwrap();

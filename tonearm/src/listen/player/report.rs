@@ -122,6 +122,9 @@ impl<'a> Report<'a> {
             decision_id: Some(self.decision),
             cache_status: self.cache_status.clone(),
             error_code: matches!(event_type, EventType::Error).then(|| "fetch".into()),
+            consent: None,
+            schema_version: None,
+            extra: None,
         };
         self.seq += 1;
         self.reporter.send(event).await;
