@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
-/// A log that has grown beyond this is set aside at the next start.
+/// A log that has grown beyond this is set aside.
 const MAX_LOG: u64 = 16 << 20;
 /// How much of a log an error shows.
 const TAIL_LINES: usize = 15;
@@ -69,6 +69,20 @@ impl Launch {
         die_with_us(&mut command, self.orphaned);
         let child = command.spawn().with_context(|| format!("run {}", self.program.display()))?;
         Ok(Process { child, quit: self.quit })
+    }
+
+    /// Sets a log aside that has grown too long under a process that still writes it: what it writes goes on to the
+    /// end of the same file, so the file is copied and cut. Lines written between the two are lost.
+    ///
+    /// # Errors
+    /// When it cannot be copied or cut.
+    pub fn trim_log(&self) -> Result<()> {
+        if fs::metadata(&self.log).is_ok_and(|log| log.len() > MAX_LOG) {
+            let doing = || format!("set {} aside", self.log.display());
+            fs::copy(&self.log, self.log.with_extension("log.old")).with_context(doing)?;
+            File::options().write(true).open(&self.log).and_then(|log| log.set_len(0)).with_context(doing)?;
+        }
+        Ok(())
     }
 }
 
@@ -158,5 +172,27 @@ impl Process {
 
     fn raw_pid(&self) -> Option<Pid> {
         Pid::from_raw(i32::try_from(self.child.id()?).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_being_written_is_set_aside_and_written_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let launch = Launch::new("true", dir.path(), dir.path().join("role.log"));
+        let mut writer = open_log(&launch.log).unwrap();
+        writer.write_all(&vec![b'x'; usize::try_from(MAX_LOG).unwrap()]).unwrap();
+        launch.trim_log().unwrap();
+        assert_eq!(fs::metadata(&launch.log).unwrap().len(), MAX_LOG);
+        writer.write_all(b"y").unwrap();
+        launch.trim_log().unwrap();
+        writer.write_all(b"z\n").unwrap();
+        assert_eq!(fs::read(&launch.log).unwrap(), b"z\n");
+        assert_eq!(fs::metadata(dir.path().join("role.log.old")).unwrap().len(), MAX_LOG + 1);
     }
 }

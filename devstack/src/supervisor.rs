@@ -13,6 +13,8 @@ use crate::unit::Unit;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_MOST: Duration = Duration::from_secs(10);
+/// Between two looks at how long its log has grown.
+const LOG_CHECK: Duration = Duration::from_secs(30);
 /// Whoever ran this long has not died of the same cause.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -106,8 +108,10 @@ impl Keeper {
     }
 
     async fn attend(&mut self, inbox: &mut mpsc::Receiver<(Order, Reply)>) {
+        let mut log_check = tokio::time::interval(LOG_CHECK);
         loop {
             tokio::select! {
+                _ = log_check.tick() => self.trim_log(),
                 order = inbox.recv() => {
                     let Some((order, reply)) = order else { return };
                     // Whoever asked may have stopped waiting.
@@ -115,6 +119,12 @@ impl Keeper {
                 }
                 () = changed(&mut self.state) => self.revive().await,
             }
+        }
+    }
+
+    fn trim_log(&self) {
+        if let Err(error) = self.unit.launch.trim_log() {
+            say(&format!("{}: {error:#}", self.unit.name));
         }
     }
 

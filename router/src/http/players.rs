@@ -98,6 +98,10 @@ fn track_parameter(query: &str) -> Result<TrackId, FieldError> {
     if tracks.next().is_some() {
         return Err(FieldError::new("track", "must be given once"));
     }
+    // What decoding puts where there was no UTF-8; no id has it on purpose.
+    if track.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(FieldError::new("track", "must be UTF-8 once percent-decoded"));
+    }
     TrackId::new(track).map_err(|e| FieldError::new("track", e.to_string()))
 }
 

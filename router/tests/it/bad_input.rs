@@ -21,6 +21,7 @@ async fn bad_questions() {
         "/v1/route?track=a&track=b",
         "/v1/route?track=a%00b",
         "/v1/route?track=a%0Ab",
+        "/v1/route?track=a%FF",
         &format!("/v1/route?track={long}"),
         "/v1/play/a%00b",
         "/v1/play/%FF",

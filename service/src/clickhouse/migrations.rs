@@ -36,7 +36,9 @@ pub(super) async fn run(client: &Client) -> anyhow::Result<()> {
         let digest = digest(sql);
         match applied.iter().find(|known| known.name == *name) {
             Some(known) if known.digest == digest => {}
-            Some(_) => bail!("ClickHouse migration {name} was changed after it was applied; add a new one instead, or `make reset` where the data may go"),
+            Some(_) => bail!(
+                "ClickHouse migration {name} was changed after it was applied; add a new one instead, or `make reset` where the data may go"
+            ),
             None => apply(client, name, sql, &digest).await.with_context(|| format!("ClickHouse migration {name}"))?,
         }
     }
