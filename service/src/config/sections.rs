@@ -46,6 +46,9 @@ pub struct HttpConfig {
     pub header_timeout: Span,
     /// From a request's head to its answer's.
     pub request_timeout: Span,
+    /// A connection whose peer takes nothing of what is sent for so long is closed; players of an edge
+    /// have `edge.write_timeout` instead.
+    pub write_timeout: Span,
     /// Largest request body.
     pub max_body: ByteSize,
     /// Connections at a time; further ones wait in the kernel's backlog.
@@ -59,6 +62,7 @@ impl Default for HttpConfig {
         Self {
             header_timeout: Span::from_secs(10),
             request_timeout: Span::from_secs(30),
+            write_timeout: Span::from_secs(30),
             max_body: ByteSize::mib(1),
             max_connections: 10_000,
             drain_timeout: Span::from_secs(10),

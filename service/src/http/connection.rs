@@ -1,0 +1,93 @@
+//! One connection, from its first byte to its last, or to the protocol that it was upgraded to.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tower::ServiceExt;
+
+use super::patient::PatientIo;
+use crate::Shutdown;
+use crate::config::HttpConfig;
+
+/// A connection's place among those that the listener takes; free once the last clone is dropped.
+///
+/// Every request carries it as an extension. A handler that upgrades its connection keeps a clone for as
+/// long as that lasts, for hyper is done with the connection by then.
+#[derive(Debug, Clone)]
+pub struct Place {
+    _held: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    _slot: OwnedSemaphorePermit,
+    _token: TaskTrackerToken,
+}
+
+impl Place {
+    pub(super) fn new(slot: OwnedSemaphorePermit, token: TaskTrackerToken) -> Self {
+        Self { _held: Arc::new(Held { _slot: slot, _token: token }) }
+    }
+}
+
+/// What all connections of a listener share.
+#[derive(Debug)]
+pub(super) struct Server {
+    http: http1::Builder,
+    routes: Router,
+    write_timeout: Duration,
+    /// Running requests finish, and no further one begins.
+    stop: Shutdown,
+    /// The deadline has passed: whatever still runs ends.
+    given_up: Shutdown,
+}
+
+impl Server {
+    /// HTTP/1.1 alone: telling HTTP/2 from it by the first bytes has no time limit in hyper-util, and a peer
+    /// that sends none would hold its place for ever. Here the head's time runs from the accept.
+    pub(super) fn new(routes: Router, config: &HttpConfig, stop: Shutdown, given_up: Shutdown) -> Self {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(config.header_timeout.0);
+        Self { http, routes, write_timeout: config.write_timeout.0, stop, given_up }
+    }
+
+    pub(super) async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
+        // Answers are small: waiting to fill a segment would only delay them.
+        let _ = stream.set_nodelay(true);
+        let served = self.given_up.run_until_cancelled(self.serve(stream, peer, place)).await;
+        // A broken connection is the client's affair; what matters of it has been counted by the handler.
+        if let Some(Err(error)) = served {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) -> hyper::Result<()> {
+        let held = place.clone();
+        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+            let mut request: Request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(held.clone());
+            self.routes.clone().oneshot(request)
+        });
+        let io = TokioIo::new(PatientIo::new(stream, self.write_timeout));
+        let mut served = pin!(self.http.serve_connection(io, service).with_upgrades());
+        tokio::select! {
+            biased;
+            ended = served.as_mut() => ended,
+            () = self.stop.cancelled() => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        }
+    }
+}
