@@ -214,10 +214,8 @@ pub struct AcceptedEvent {
     pub event: Event,
     /// The app whose write key posted it.
     pub app: String,
-    /// The ingest process that accepted it, and its count from 1 since it started: a hole shows
-    /// without trusting any counter.
+    /// The ingest process that accepted it.
     pub ingest_id: String,
-    pub ingest_seq: u64,
     pub received_at: Timestamp,
     /// `client_ts` corrected by how far the player's clock was off when it sent.
     pub event_ts: Timestamp,
@@ -234,6 +232,30 @@ pub struct AcceptedEvent {
     /// The listener's network, cut to /24 or /48; empty where unknown.
     #[serde(default)]
     pub client_net: String,
+    /// That process's count from 1, without holes: what one proves, [`crate::tally`] says. 0 is not
+    /// written: the event gets its number last, by [`number`].
+    #[serde(skip_serializing_if = "is_unnumbered")]
+    pub ingest_seq: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_unnumbered(ingest_seq: &u64) -> bool {
+    *ingest_seq == 0
+}
+
+/// The most that [`number`] adds.
+pub const NUMBER_BYTES: usize = ",\"ingest_seq\":18446744073709551615".len();
+
+/// Writes its number into an [`AcceptedEvent`] that was serialised without one.
+///
+/// A number is promised to reach ClickHouse, so it is given after everything that can refuse the event,
+/// the size of its message included.
+pub fn number(event: &mut Vec<u8>, ingest_seq: u64) {
+    let closed = event.pop();
+    debug_assert_eq!(closed, Some(b'}'), "a serialised struct ends so");
+    event.extend_from_slice(b",\"ingest_seq\":");
+    event.extend_from_slice(ingest_seq.to_string().as_bytes());
+    event.push(b'}');
 }
 
 /// How an event was written when it came.

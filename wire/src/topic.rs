@@ -11,10 +11,12 @@ pub enum Topic {
     Decisions,
     /// [`crate::content::ContentEvent`], keyed by track.
     Content,
+    /// [`crate::tally::Tally`], keyed by ingest process.
+    Tallies,
 }
 
 impl Topic {
-    pub const ALL: [Self; 4] = [Self::Listens, Self::Deliveries, Self::Decisions, Self::Content];
+    pub const ALL: [Self; 5] = [Self::Listens, Self::Deliveries, Self::Decisions, Self::Content, Self::Tallies];
 
     /// The topic's name under a prefix, `tonearm` unless an installation shares its Kafka with another.
     #[must_use]
@@ -24,6 +26,7 @@ impl Topic {
             Self::Deliveries => "deliveries",
             Self::Decisions => "decisions",
             Self::Content => "content",
+            Self::Tallies => "tallies",
         };
         format!("{prefix}.{what}.v1")
     }

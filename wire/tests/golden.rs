@@ -19,6 +19,7 @@ use wire::event::{AcceptedEvent, BatchAnswer, Consent, ElementError, Event, Even
 use wire::fleet::{Edge, EdgeState, Place};
 use wire::load::LoadReport;
 use wire::measurement::{EdgeMeasurement, Measurements};
+use wire::tally::{Numbers, Tally};
 use wire::track::{PublishOrder, Rendition, RenditionKind, TrackSpec, TrackState, TrackStatus};
 use wire::track::{WarmAnswer, WarmOrder, WarmResult};
 use wire::{DecisionId, EdgeId, ObjectKey, PlayId, PopId, SessionId, Timestamp, TrackId};
@@ -110,7 +111,6 @@ fn events() {
             event: full_event(),
             app: "web".into(),
             ingest_id: "ingest-1-0a1b2c3d4e5f".into(),
-            ingest_seq: 42,
             received_at: at(1250),
             event_ts: at(373),
             skew_ms: 250,
@@ -118,6 +118,7 @@ fn events() {
             country: Some("PL".into()),
             asn: 64496,
             client_net: "192.0.2.0/24".into(),
+            ingest_seq: 42,
         },
     );
     let error = ElementError {
@@ -130,6 +131,39 @@ fn events() {
         retryable: false,
     };
     golden("batch_answer", &BatchAnswer { accepted: 1, errors: vec![error] });
+}
+
+#[test]
+fn a_number_given_last_is_where_it_would_have_been_written() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/accepted_event.json");
+    let numbered: AcceptedEvent = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    for ingest_seq in [1, u64::MAX] {
+        let mut written = serde_json::to_vec(&AcceptedEvent { ingest_seq: 0, ..numbered.clone() }).unwrap();
+        let before = written.len();
+        wire::event::number(&mut written, ingest_seq);
+        assert_eq!(written, serde_json::to_vec(&AcceptedEvent { ingest_seq, ..numbered.clone() }).unwrap());
+        assert!(written.len() - before <= wire::event::NUMBER_BYTES);
+    }
+    let unnumbered = serde_json::to_vec(&AcceptedEvent { ingest_seq: 0, ..numbered }).unwrap();
+    assert!(serde_json::from_slice::<AcceptedEvent>(&unnumbered).is_err(), "an event without its number is none");
+}
+
+#[test]
+fn tallies() {
+    golden(
+        "tally",
+        &Tally {
+            tally_id: id(21),
+            ingest_id: "ingest-1-0a1b2c3d4e5f".into(),
+            spool_id: id(22),
+            at: at(2000),
+            given: 45,
+            settled: 42,
+            voids: vec![Numbers { first: 7, last: 9 }],
+            waiting: 3,
+            ended: false,
+        },
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use wire::decision::{Candidate, Decision, Excluded, RttSource, Via};
 use wire::delivery::Delivery;
 use wire::event::{AcceptedEvent, Consent, Extra};
+use wire::tally::Tally;
 use wire::topic::Topic;
 use wire::{FieldError, Timestamp};
 
@@ -27,16 +28,18 @@ pub(super) enum Table {
     Events,
     Deliveries,
     Decisions,
+    Tallies,
 }
 
 impl Table {
-    pub(super) const ALL: [Self; 3] = [Self::Events, Self::Deliveries, Self::Decisions];
+    pub(super) const ALL: [Self; 4] = [Self::Events, Self::Deliveries, Self::Decisions, Self::Tallies];
 
     pub(super) fn topic(self) -> Topic {
         match self {
             Self::Events => Topic::Listens,
             Self::Deliveries => Topic::Deliveries,
             Self::Decisions => Topic::Decisions,
+            Self::Tallies => Topic::Tallies,
         }
     }
 
@@ -45,6 +48,7 @@ impl Table {
             Self::Events => "events",
             Self::Deliveries => "deliveries",
             Self::Decisions => "decisions",
+            Self::Tallies => "tallies",
         }
     }
 
@@ -54,6 +58,7 @@ impl Table {
             Self::Events => EVENT_COLUMNS,
             Self::Deliveries => DELIVERY_COLUMNS,
             Self::Decisions => DECISION_COLUMNS,
+            Self::Tallies => TALLY_COLUMNS,
         };
         let mut list = String::new();
         for column in columns {
@@ -73,6 +78,7 @@ impl Table {
             Self::Events => event(&wire::field::parse(message.payload)?, &mut row),
             Self::Deliveries => delivery(&wire::field::parse(message.payload)?, message, &mut row),
             Self::Decisions => decision(&wire::field::parse(message.payload)?, message, &mut row),
+            Self::Tallies => tally(&wire::field::parse(message.payload)?, message, &mut row),
         }
         place(message, &mut row);
         Ok(())
@@ -181,6 +187,19 @@ fn rtt_source(source: RttSource) -> &'static str {
         RttSource::Probe => "probe",
         RttSource::Listeners => "listeners",
     }
+}
+
+#[rustfmt::skip]
+const TALLY_COLUMNS: &[&str] = &[
+    "tally_id", "ingest_id", "spool_id", "at", "received_at", "given", "settled", "voids.first", "voids.last",
+    "waiting", "ended", "_partition", "_offset",
+];
+
+fn tally(tally: &Tally, message: &Incoming<'_>, row: &mut Row<'_>) {
+    row.uuid(tally.tally_id).text(&tally.ingest_id).uuid(tally.spool_id).time(tally.at).time(message.received_at);
+    row.u64(tally.given).u64(tally.settled);
+    row.array(&tally.voids, |row, range| row.u64(range.first)).array(&tally.voids, |row, range| row.u64(range.last));
+    row.u64(tally.waiting).bool(tally.ended);
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ fn rows_are_what_they_were() {
     golden(Table::Events, include_bytes!("../../../../wire/tests/golden/accepted_event.json"));
     golden(Table::Deliveries, include_bytes!("../../../../wire/tests/golden/delivery.json"));
     golden(Table::Decisions, include_bytes!("../../../../wire/tests/golden/decision.json"));
+    golden(Table::Tallies, include_bytes!("../../../../wire/tests/golden/tally.json"));
 }
 
 #[test]
