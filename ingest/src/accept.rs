@@ -53,10 +53,17 @@ impl Refusal {
             id: sent_id(element),
             status: StatusCode::BAD_REQUEST,
             kind: "bad-field",
-            field: Some(error.field),
-            detail: error.detail,
+            field: Some(brief(error.field)),
+            detail: brief(error.detail),
         }
     }
+}
+
+/// Words that quote the sender are cut: an answer must not be many times what was sent.
+fn brief(mut words: String) -> String {
+    const MOST: usize = 400;
+    words.truncate(words.floor_char_boundary(MOST));
+    words
 }
 
 /// What only the server knows of a request's events.

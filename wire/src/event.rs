@@ -1,7 +1,11 @@
 //! Play events: what a player says it played, and what ingest adds before Kafka has it.
 
-use serde::{Deserialize, Deserializer, Serialize, de};
-use serde_json::value::RawValue;
+mod extra;
+mod read;
+
+use serde::{Deserialize, Serialize};
+
+pub use extra::{Extra, MAX_EXTRA, Members};
 
 use crate::{DecisionId, EdgeId, EventId, FieldError, PlayId, PopId, SessionId, Timestamp, TrackId};
 
@@ -12,9 +16,6 @@ pub const MAX_MEDIA_MS: u64 = 30 * 24 * 3600 * 1000;
 pub const MAX_BITRATE_KBPS: u32 = 100_000;
 /// The longest free text field, in bytes.
 pub const MAX_TEXT: usize = 256;
-
-/// The longest `extra`, in bytes of JSON.
-pub const MAX_EXTRA: usize = 4096;
 
 /// What happened in the player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,8 +51,8 @@ impl EventType {
     }
 }
 
-/// One event as a player posts it to `POST /v1/events`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One event as a player posts it to `POST /v1/events`. A field that has no name here goes into `extra`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Event {
     pub event_id: EventId,
     #[serde(rename = "type")]
@@ -61,93 +62,57 @@ pub struct Event {
     /// The player's clock when it happened; believed only after correction by `sent_at`.
     pub client_ts: Timestamp,
     /// The player's clock when it sent the batch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub play_id: Option<PlayId>,
     /// Counts the events of one play from 0.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seq: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub anon_id: Option<String>,
     /// Where in the track, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "media_ms")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub position_ms: Option<u64>,
     /// How long the track is, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "media_ms")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
     /// Cumulative audible time of this play, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "media_ms")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub played_ms: Option<u64>,
     /// How long playback stood still, in milliseconds; with `stall`.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "media_ms")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub stall_ms: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bitrate")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bitrate_kbps: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub os: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub app_version: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pop: Option<PopId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub edge_id: Option<EdgeId>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub decision_id: Option<DecisionId>,
     /// What the edge said in `Cache-Status`, as the player saw it.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_status: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "text")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub consent: Option<Consent>,
     /// Of this payload; 1 where it is not said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_version: Option<u16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub extra: Option<Extra>,
-}
-
-/// Fields of an event that have no name here: a JSON object of at most [`MAX_EXTRA`] bytes, kept as it was written.
-#[derive(Debug, Clone, Serialize)]
-#[serde(transparent)]
-pub struct Extra(Box<RawValue>);
-
-impl Extra {
-    /// # Errors
-    /// When it is no object, or too long a one.
-    pub fn new(json: Box<RawValue>) -> Result<Self, String> {
-        if !json.get().starts_with('{') {
-            return Err("must be a JSON object".into());
-        }
-        if json.get().len() > MAX_EXTRA {
-            return Err(format!("must be at most {MAX_EXTRA} bytes, not {}", json.get().len()));
-        }
-        Ok(Self(json))
-    }
-
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        self.0.get()
-    }
-}
-
-impl PartialEq for Extra {
-    fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-    }
-}
-
-impl<'de> Deserialize<'de> for Extra {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(Box::deserialize(deserializer)?).map_err(de::Error::custom)
-    }
 }
 
 /// Whether the listener agreed to being measured as a person.
@@ -176,34 +141,6 @@ impl Event {
     /// [`FieldError`] naming the first field that is missing, of another type, or out of its bounds.
     pub fn parse(json: &[u8]) -> Result<Self, FieldError> {
         crate::field::parse(json)
-    }
-}
-
-fn bounded<'de, D: Deserializer<'de>>(deserializer: D, max: u64) -> Result<Option<u64>, D::Error> {
-    let value = Option::<u64>::deserialize(deserializer)?;
-    match value {
-        Some(n) if n > max => Err(de::Error::custom(format_args!("must be at most {max}, not {n}"))),
-        _ => Ok(value),
-    }
-}
-
-fn media_ms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    bounded(deserializer, MAX_MEDIA_MS)
-}
-
-fn bitrate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
-    let value = bounded(deserializer, u64::from(MAX_BITRATE_KBPS))?;
-    Ok(value.map(|n| u32::try_from(n).expect("bounded by MAX_BITRATE_KBPS")))
-}
-
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let value = Option::<String>::deserialize(deserializer)?;
-    match &value {
-        Some(text) if text.len() > MAX_TEXT => {
-            Err(de::Error::custom(format_args!("must be at most {MAX_TEXT} bytes, not {}", text.len())))
-        }
-        Some(text) if text.contains('\0') => Err(de::Error::custom("must not contain NUL")),
-        _ => Ok(value),
     }
 }
 

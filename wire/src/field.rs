@@ -17,6 +17,11 @@ impl FieldError {
     pub fn new(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { field: field.into(), detail: detail.into() }
     }
+
+    /// For a visitor: what [`parse`] then tells of this field, wherever in the value the visitor stands.
+    pub(crate) fn into_serde<E: serde::de::Error>(self) -> E {
+        E::custom(format_args!("field `{}`: {}", self.field, self.detail))
+    }
 }
 
 /// Parses one JSON object.
@@ -35,17 +40,20 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, FieldError> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|e| {
         let path = e.path().to_string();
-        locate(path, &e.into_inner())
+        located(&path, &e.into_inner())
     })?;
-    deserializer.end().map_err(|e| locate(".".into(), &e))?;
+    deserializer.end().map_err(|e| located(".", &e))?;
     Ok(value)
 }
 
 /// serde reports a missing field at its parent's path; the name stands only in the message.
-fn locate(path: String, error: &serde_json::Error) -> FieldError {
+pub(crate) fn located(path: &str, error: &serde_json::Error) -> FieldError {
     let detail = error.to_string();
     // What broke off before any field is nowhere in particular, and a field named twice is named in the words.
-    let path = if path == "?" { ".".to_owned() } else { path };
+    let path = if path == "?" { "." } else { path };
+    if let Some((name, detail)) = detail.strip_prefix("field `").and_then(|told| told.split_once("`: ")) {
+        return FieldError::new(name, strip_position(detail));
+    }
     if let Some(name) = between(&detail, "duplicate field `") {
         return FieldError::new(name, "is given twice");
     }

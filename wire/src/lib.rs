@@ -8,7 +8,7 @@
 //!
 //! Promised: every payload has a golden file under `tests/golden`; a change of format shows there as a
 //! diff. Values are validated once, when they are deserialised, and need no check after that.
-//! Unknown fields are ignored, so that an older reader survives a newer writer.
+//! Unknown fields are ignored, so that an older reader survives a newer writer; those of an event are kept in its `extra`.
 
 pub mod client_net;
 pub mod content;
