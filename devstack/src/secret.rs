@@ -21,6 +21,8 @@ pub fn random(length: usize) -> String {
 pub struct Secrets {
     pub admin_token: String,
     pub write_key: String,
+    pub user_token: String,
+    pub operator_token: String,
     pub postgres_password: String,
     pub s3_access_key: String,
     pub s3_secret_key: String,
@@ -32,6 +34,8 @@ impl Secrets {
         Self {
             admin_token: random(40),
             write_key: random(24),
+            user_token: random(40),
+            operator_token: random(40),
             postgres_password: random(24),
             s3_access_key: random(20).to_uppercase(),
             s3_secret_key: random(40),

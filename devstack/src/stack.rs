@@ -136,6 +136,7 @@ impl Stack {
         let library = cache().join("library");
         let (servers, library) = tokio::try_join!(Servers::start(plan), demo::make(&library))?;
         during("migrating", roles::migrate(&config)).await?;
+        during("making the demo's keys", roles::make_keys(&config)).await?;
         say("starting the roles");
         let roles = during("starting the roles", start_roles(&config)).await?;
         furnish(&config.endpoints()?, &library).await?;

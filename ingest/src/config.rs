@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
-use service::config::{AuthConfig, HttpConfig, KafkaConfig, Loader, Problems, Section};
+use service::config::{AuthConfig, HttpConfig, KafkaConfig, Loader, PostgresConfig, Problems, Section};
 use service::kafka::MESSAGE_TIMEOUT;
+
+use crate::keys::KeysConfig;
 
 /// `[ingest]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,7 +48,9 @@ pub struct Config {
     pub ingest: IngestConfig,
     pub http: HttpConfig,
     pub kafka: KafkaConfig,
+    pub postgres: PostgresConfig,
     pub auth: AuthConfig,
+    pub keys: KeysConfig,
 }
 
 /// Reading a body, and answering after Kafka's last word.
@@ -54,7 +58,14 @@ const AROUND_KAFKA: Duration = Duration::from_secs(5);
 
 impl Config {
     pub fn read(loader: &mut Loader) -> Self {
-        Self { ingest: loader.section(), http: loader.section(), kafka: loader.section(), auth: loader.section() }
+        Self {
+            ingest: loader.section(),
+            http: loader.section(),
+            kafka: loader.section(),
+            postgres: loader.section(),
+            auth: loader.section(),
+            keys: loader.section(),
+        }
     }
 
     /// # Errors

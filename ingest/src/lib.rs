@@ -1,6 +1,6 @@
 //! Ingestion: HTTP to Kafka ([`start`]), Kafka to ClickHouse ([`sink::start`]).
 //!
-//! The path of one event: [`server`] reads a bounded body and finds the app by its write key; [`body`]
+//! The path of one event: [`server`] finds the app by its write key in [`keys`] and reads a bounded body; [`body`]
 //! cuts it into elements without looking into them; [`accept`] makes each an event with what only the
 //! server knows, or a refusal that names the field; [`publish`] gives the accepted ones to Kafka, waits
 //! for every acknowledgement and answers. Edges' [`deliveries`] take the same road. Then the [`sink`]
@@ -21,6 +21,7 @@ mod config;
 mod deliveries;
 mod intake;
 mod kafka_watch;
+pub mod keys;
 mod metrics;
 mod publish;
 mod server;

@@ -5,13 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use serde::Deserialize;
-use service::auth::{AdminToken, bearer, same_secret};
-use service::config::WriteKey;
 use service::{Health, Problem, Running, Shutdown, Starting};
 use tower_http::cors::{Any, CorsLayer};
 use uuid::Uuid;
@@ -23,6 +20,7 @@ use crate::accept::{self, Context};
 use crate::body::{self, Format};
 use crate::intake::Intake;
 use crate::kafka_watch::KafkaWatch;
+use crate::keys::{Keyed, Keys};
 use crate::publish::Publisher;
 use crate::{Config, OPENAPI, deliveries, metrics};
 
@@ -30,8 +28,7 @@ struct Ingest {
     /// Configured name and a part that is new at every start, so that a count from 1 is never mistaken for another's.
     id: String,
     seq: AtomicU64,
-    keys: Vec<WriteKey>,
-    admin: AdminToken,
+    keys: Arc<Keys>,
     intake: Intake,
     watch: Arc<KafkaWatch>,
     listens: Publisher,
@@ -52,13 +49,16 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let health = Health::new("ingest");
     let listener = service::http::bind(config.ingest.listen).await?;
     let addr = listener.local_addr()?;
-    let state = Arc::new(Ingest::new(&config, &health, &shutdown)?);
+    let pool = service::postgres::pool(&config.postgres)?;
+    let (keys, mut tasks) = Keys::start(&config.keys, &config.auth, pool, &health, &shutdown).await?;
+    let state = Arc::new(Ingest::new(&config, keys, &health, &shutdown)?);
     let app = service::limits::complete(routes(state), OPENAPI, &health, &config.http);
     health.ready();
     tracing::info!(%addr, "ingest listens");
     let serving = service::http::serve(listener, app, config.http, health, shutdown.clone());
     let main = tokio::spawn(async move {
         serving.await;
+        while tasks.join_next().await.is_some() {}
         Ok(())
     });
     Ok(Running::new(addr, shutdown, main))
@@ -85,16 +85,9 @@ async fn post_events(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let received_at = Timestamp::now();
-    let app = ingest.app(&uri, &headers)?;
-    let format = Format::of(&headers)?;
-    ingest.watch.check()?;
-    let held = ingest.intake.read(body).await?;
-    metrics::EVENTS.bytes.increment(held.body.len() as u64);
-    let elements = body::events(&held.body, format)?;
-    let context = Context { app, ingest_id: &ingest.id, received_at, wire_format: WireFormat::Json };
-    let pending = ingest.listens.send(&elements, |element| accept::event(element, &context, || ingest.next_seq()));
-    Ok(pending.answer().await)
+    let key = ingest.keys.write(&uri, &headers)?;
+    let answer = ingest.take_events(&key, &headers, body).await;
+    Ok(key.stamp(answer.into_response()))
 }
 
 async fn post_deliveries(
@@ -102,7 +95,7 @@ async fn post_deliveries(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    ingest.admin.check(&headers)?;
+    ingest.keys.operator(&headers)?;
     Format::json_only(&headers)?;
     ingest.watch.check()?;
     let held = ingest.intake.read(body).await?;
@@ -111,13 +104,8 @@ async fn post_deliveries(
     Ok(ingest.deliveries.send(&elements, deliveries::delivery).answer().await)
 }
 
-#[derive(Deserialize)]
-struct KeyInQuery {
-    key: Option<String>,
-}
-
 impl Ingest {
-    fn new(config: &Config, health: &Health, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    fn new(config: &Config, keys: Arc<Keys>, health: &Health, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let producer = service::kafka::producer(&config.kafka)?;
         let topic = |topic: Topic| topic.name(&config.kafka.topic_prefix);
         let topics = vec![topic(Topic::Listens), topic(Topic::Deliveries)];
@@ -127,8 +115,7 @@ impl Ingest {
         Ok(Self {
             id: format!("{}-{}", config.ingest.id, &Uuid::now_v7().simple().to_string()[20..]),
             seq: AtomicU64::new(0),
-            keys: config.auth.write_keys.clone(),
-            admin: AdminToken::new(&config.auth),
+            keys,
             intake: Intake::new(config.http.max_body.as_u64(), config.ingest.max_in_flight.as_u64()),
             listens: publisher(Topic::Listens, &metrics::EVENTS),
             deliveries: publisher(Topic::Deliveries, &metrics::DELIVERIES),
@@ -140,16 +127,18 @@ impl Ingest {
         self.seq.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The app whose write key the request shows, in its header or its query.
-    fn app(&self, uri: &Uri, headers: &HeaderMap) -> Result<&str, Problem> {
-        let in_query = || Query::<KeyInQuery>::try_from_uri(uri).ok().and_then(|query| query.0.key);
-        let Some(shown) = bearer(headers).map(str::to_owned).or_else(in_query) else {
-            return Err(Problem::unauthorized("a write key is needed, as Authorization: Bearer KEY or ?key=KEY"));
-        };
-        // All of them are compared, so that the time does not tell which one it was.
-        let matching = self.keys.iter().fold(None, |found, known| {
-            if same_secret(&shown, known.key.expose()) { Some(known.app.as_str()) } else { found }
-        });
-        matching.ok_or_else(|| Problem::unauthorized("the write key is wrong"))
+    async fn take_events(&self, key: &Keyed, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+        let received_at = Timestamp::now();
+        let format = Format::of(headers)?;
+        // A key that may post nothing for now has no body read.
+        key.spend(0)?;
+        self.watch.check()?;
+        let held = self.intake.read(body).await?;
+        metrics::EVENTS.bytes.increment(held.body.len() as u64);
+        let elements = body::events(&held.body, format)?;
+        key.spend(elements.len())?;
+        let context = Context { app: key.app(), ingest_id: &self.id, received_at, wire_format: WireFormat::Json };
+        let pending = self.listens.send(&elements, |element| accept::event(element, &context, || self.next_seq()));
+        Ok(pending.answer().await)
     }
 }

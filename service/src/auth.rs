@@ -1,4 +1,4 @@
-//! Who may ask: operators by one token, players by a write key. Compared in constant time.
+//! Who may ask: operators and our own processes by one token. Compared in constant time.
 
 use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::listen;
+use crate::{keys, listen};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -31,6 +31,9 @@ pub(crate) enum Command {
     Catalog(RoleArgs),
     /// Create or update topics, tables and views
     Migrate(RoleArgs),
+    /// Create, list and revoke write keys of apps, tokens of users and of operators
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// Listen to a track as a player does
     Listen(listen::Options),
 }

@@ -1,6 +1,7 @@
 //! `tonearm`: every role and every tool of Tonearm in one binary.
 
 mod cli;
+mod keys;
 mod listen;
 mod migrate;
 mod role;
@@ -29,6 +30,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Edge(args) => role::run(&args, cdn_edge::Config::read, cdn_edge::start),
         Command::Catalog(args) => role::run(&args, catalog::Config::read, catalog::start),
         Command::Migrate(args) => migrate::run(&args),
+        Command::Keys(command) => keys::run(command),
         Command::Listen(options) => listen::run(options),
     }
 }

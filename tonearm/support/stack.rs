@@ -34,10 +34,28 @@ impl Stack {
             folder: tempfile::tempdir()?,
         };
         std::fs::write(stack.config(), stack.toml())?;
-        let config = stack.config().display().to_string();
-        let status = Command::new(env!("CARGO_BIN_EXE_tonearm")).args(["migrate", "--config", &config]).status()?;
-        ensure!(status.success(), "tonearm migrate failed");
+        stack.tonearm(&["migrate"])?;
+        stack.tonearm(&[
+            "keys",
+            "create",
+            "write",
+            "--app",
+            "stack",
+            "--origin",
+            "*",
+            "--secret-from-env",
+            "STACK_KEY",
+        ])?;
         Ok(stack)
+    }
+
+    /// Runs a tool to its end; what it printed.
+    pub fn tonearm(&self, args: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tonearm"));
+        let output = command.args(args).arg("--config").arg(self.config()).env("STACK_KEY", WRITE_KEY).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "tonearm {}: {said}", args.join(" "));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// The file that every role reads.
@@ -56,7 +74,8 @@ impl Stack {
             "[log]\nlevel = 'warn'\n[kafka]\nbrokers = '{kafka}'\ntopic_prefix = '{database}'\n\
              [clickhouse]\nurl = '{clickhouse}'\ndatabase = '{database}'\n[postgres]\nurl = '{postgres}'\n\
              [s3]\nendpoint = '{endpoint}'\nbucket = '{bucket}'\naccess_key = '{access}'\nsecret_key = '{secret}'\n\
-             [auth]\nadmin_token = '{ADMIN_TOKEN}'\nwrite_keys = [{{ key = '{WRITE_KEY}', app = 'stack' }}]\n",
+             [auth]\nadmin_token = '{ADMIN_TOKEN}'\n[keys]\nsnapshot = '{keys}'\n",
+            keys = self.folder("keys.json").display(),
             kafka = servers.kafka,
             clickhouse = servers.clickhouse_http,
             endpoint = s3.endpoint,

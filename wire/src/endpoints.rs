@@ -21,7 +21,17 @@ pub struct Endpoints {
     pub postgres: String,
     pub s3: S3Endpoint,
     pub admin_token: String,
+    /// For posting events, from pages of any localhost origin too.
     pub write_key: String,
+    /// Whose token follows.
+    #[serde(default)]
+    pub user_id: String,
+    /// For `ListenBrainz` clients, and for reading this user's own statistics.
+    #[serde(default)]
+    pub user_token: String,
+    /// For reading all statistics.
+    #[serde(default)]
+    pub operator_token: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -364,6 +364,9 @@ fn fleet_and_endpoints() {
             },
             admin_token: "admin-token".into(),
             write_key: "write-key".into(),
+            user_id: "u-17".into(),
+            user_token: "user-token".into(),
+            operator_token: "operator-token".into(),
         },
     );
 }

@@ -62,7 +62,7 @@ impl Stage {
             http: HttpConfig::default(),
             kafka: self.kafka.clone(),
             postgres: PostgresConfig { url: Secret::new(&self.postgres), max_connections: 8 },
-            auth: AuthConfig { admin_token: Secret::new(TOKEN), write_keys: Vec::new() },
+            auth: AuthConfig { admin_token: Secret::new(TOKEN) },
         }
     }
 

@@ -14,6 +14,9 @@ use crate::s3client::REGION;
 use crate::secret::{Secrets, write_private};
 use crate::servers;
 
+/// Whose token `endpoints.json` shows.
+pub const DEMO_USER: &str = "demo-user";
+
 /// Everything that the stack decided before it started anything.
 #[derive(Debug)]
 pub struct Config {
@@ -108,10 +111,12 @@ impl Config {
         let at = &self.addresses;
         let (router, ingest, sink, catalog) =
             (at.router.to_string(), at.ingest.to_string(), at.sink.to_string(), at.catalog.to_string());
-        let (admin_token, write_key) = (self.secrets.admin_token.as_str(), self.secrets.write_key.as_str());
+        let admin_token = self.secrets.admin_token.as_str();
+        let keys = self.data("ingest").join("keys.json").display().to_string();
         let router_data = self.data("router").display().to_string();
         toml! {
-            auth = { admin_token = admin_token, write_keys = [{ key = write_key, app = "demo" }] }
+            auth = { admin_token = admin_token }
+            keys = { snapshot = keys }
             router = { id = "router-1", listen = router, data_dir = router_data }
             ingest = { id = "ingest-1", listen = ingest }
             sink = { id = "sink-1", listen = sink }
@@ -160,6 +165,9 @@ impl Config {
             s3: self.servers.s3.clone(),
             admin_token: self.secrets.admin_token.clone(),
             write_key: self.secrets.write_key.clone(),
+            user_id: DEMO_USER.to_owned(),
+            user_token: self.secrets.user_token.clone(),
+            operator_token: self.secrets.operator_token.clone(),
         })
     }
 

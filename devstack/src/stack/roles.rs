@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use super::addresses::{EdgeAddress, Local};
-use super::config::Config;
+use super::config::{Config, DEMO_USER};
 use crate::folder;
 use crate::probe::Probe;
 use crate::process::Launch;
@@ -17,7 +17,18 @@ use crate::unit::Unit;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A role drains under a deadline of its own, which is shorter.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
-const MIGRATE_WITHIN: Duration = Duration::from_secs(120);
+const TOOL_WITHIN: Duration = Duration::from_secs(120);
+/// Pages of whoever tries the demo out, on any port of this machine.
+const LOCALHOST: [&str; 6] = [
+    "http://localhost:*",
+    "https://localhost:*",
+    "http://127.0.0.1:*",
+    "https://127.0.0.1:*",
+    "http://[::1]:*",
+    "http://*.localhost:*",
+];
+/// Where a tool finds the secret of the key that it is to make; arguments are seen by every user.
+const SECRET: &str = "TONEARM_SECRET";
 
 fn tonearm() -> Result<PathBuf> {
     folder::binary("tonearm").context("no tonearm binary beside devstack: run `cargo build --bins` first")
@@ -28,15 +39,39 @@ fn tonearm() -> Result<PathBuf> {
 /// # Errors
 /// With what `tonearm migrate` said.
 pub async fn migrate(config: &Config) -> Result<()> {
+    tool(config, &["migrate"], "").await
+}
+
+/// The keys that `endpoints.json` shows, the same at every start; making them again changes nothing.
+///
+/// # Errors
+/// With what `tonearm keys` said.
+pub async fn make_keys(config: &Config) -> Result<()> {
+    let mut write = vec!["keys", "create", "write", "--app", "demo", "--rate", "unlimited"];
+    write.extend(LOCALHOST.iter().flat_map(|origin| ["--origin", origin]));
+    let user = ["keys", "create", "user", "--user", DEMO_USER];
+    let operator = ["keys", "create", "operator"];
+    let secrets = &config.secrets;
+    for (words, secret) in
+        [(&write[..], &secrets.write_key), (&user[..], &secrets.user_token), (&operator[..], &secrets.operator_token)]
+    {
+        let words = [words, &["--note", "the demo's", "--secret-from-env", SECRET]].concat();
+        tool(config, &words, secret).await?;
+    }
+    Ok(())
+}
+
+/// Runs one of the binary's tools to its end.
+async fn tool(config: &Config, words: &[&str], secret: &str) -> Result<()> {
     let mut command = Command::new(tonearm()?);
-    command.args(["migrate", "--config"]).arg(config.file()).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(MIGRATE_WITHIN, command.output()).await;
-    let output = output.with_context(|| format!("tonearm migrate was not done within {MIGRATE_WITHIN:?}"))??;
+    command.args(words).arg("--config").arg(config.file()).env(SECRET, secret);
+    let output = tokio::time::timeout(TOOL_WITHIN, command.stdin(Stdio::null()).kill_on_drop(true).output()).await;
+    let name = words[0];
+    let output = output.with_context(|| format!("tonearm {name} was not done within {TOOL_WITHIN:?}"))??;
     if output.status.success() {
         return Ok(());
     }
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    bail!("tonearm migrate: {}:\n{said}", output.status)
+    bail!("tonearm {name}: {}:\n{}", output.status, String::from_utf8_lossy(&output.stderr))
 }
 
 /// Every role, and the relays.

@@ -4,6 +4,7 @@
 
 mod away;
 mod bad_input;
+mod keys;
 mod killed;
 mod landing;
 mod support;

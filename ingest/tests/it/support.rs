@@ -1,15 +1,18 @@
 //! One installation for one test: its own topics and its own database on the shared servers.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clickhouse::Client;
 use devstack::TestServers;
 use http::Method;
+use ingest::keys::{Grant, NewKey};
 use serde_json::{Value, json};
 use service::client::{Answer, ApiClient};
-use service::config::{ClickHouseConfig, KafkaConfig, Loader};
+use service::config::{ClickHouseConfig, KafkaConfig, Loader, PostgresConfig, Secret};
 use service::{Running, Shutdown};
+use sqlx::PgPool;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use uuid::Uuid;
 use wire::Timestamp;
@@ -30,6 +33,8 @@ pub(crate) struct Stack {
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) kafka: KafkaConfig,
     pub(crate) clickhouse: Client,
+    pub(crate) postgres: PgPool,
+    _folder: tempfile::TempDir,
     _use: Use,
 }
 
@@ -48,15 +53,28 @@ impl Stack {
         service::metrics::start();
         service::telemetry::start(&service::config::LogConfig::default());
         let servers = TestServers::shared().await;
-        let environment = environment(servers);
+        let folder = tempfile::tempdir().unwrap();
+        let environment = environment(servers, &servers.fresh_postgres().await, folder.path());
         let mut loader = Loader::new(None, environment.clone()).unwrap();
-        let (kafka, clickhouse): (KafkaConfig, ClickHouseConfig) = (loader.section(), loader.section());
+        let (kafka, clickhouse, postgres): (KafkaConfig, ClickHouseConfig, PostgresConfig) =
+            (loader.section(), loader.section(), loader.section());
         loader.finish().unwrap();
+        service::postgres::migrate(&postgres).await.unwrap();
+        let postgres = service::postgres::pool(&postgres).unwrap();
         service::kafka::create_topics(&kafka).await.unwrap();
         service::clickhouse::migrate(&clickhouse).await.unwrap();
         service::clickhouse::migrate(&clickhouse).await.unwrap();
         let clickhouse = service::clickhouse::client(&clickhouse);
-        Self { servers, environment, kafka, clickhouse, _use: guard }
+        let stack = Self { servers, environment, kafka, clickhouse, postgres, _folder: folder, _use: guard };
+        let origins = vec!["*".parse().unwrap()];
+        stack.key(Grant::Write { app: "web".into(), origins, rate: None }, Some(WRITE_KEY)).await;
+        stack
+    }
+
+    /// Makes a key, of the given secret or of a random one; its secret.
+    pub(crate) async fn key(&self, grant: Grant, secret: Option<&str>) -> String {
+        let new = NewKey { grant, note: String::new(), secret: secret.map(Secret::new) };
+        ingest::keys::create(&self.postgres, &new).await.unwrap().secret.expose().to_owned()
     }
 
     fn loader(&self, more: &[(&str, &str)]) -> Loader {
@@ -65,12 +83,17 @@ impl Stack {
     }
 
     pub(crate) async fn ingest(&self, more: &[(&str, &str)]) -> Running {
+        let running = self.ingest_unready(more).await;
+        healthy(&running).await;
+        running
+    }
+
+    /// One that may lack what it stands on.
+    pub(crate) async fn ingest_unready(&self, more: &[(&str, &str)]) -> Running {
         let mut loader = self.loader(more);
         let config = ingest::Config::read(&mut loader);
         loader.finish().unwrap();
-        let running = ingest::start(config, Shutdown::new()).await.unwrap();
-        healthy(&running).await;
-        running
+        ingest::start(config, Shutdown::new()).await.unwrap()
     }
 
     pub(crate) async fn sink(&self, more: &[(&str, &str)]) -> Running {
@@ -112,8 +135,7 @@ impl Stack {
     }
 }
 
-fn environment(servers: &TestServers) -> Vec<(String, String)> {
-    let keys = format!("[{{ key = '{WRITE_KEY}', app = 'web' }}]");
+fn environment(servers: &TestServers, postgres: &str, folder: &Path) -> Vec<(String, String)> {
     let pairs = [
         ("TONEARM_KAFKA", servers.kafka.clone()),
         ("TONEARM_KAFKA_TOPIC_PREFIX", servers.fresh_name("ingest")),
@@ -121,7 +143,9 @@ fn environment(servers: &TestServers) -> Vec<(String, String)> {
         ("TONEARM_CLICKHOUSE", servers.clickhouse_http.clone()),
         ("TONEARM_CLICKHOUSE_DATABASE", servers.fresh_name("ingest")),
         ("TONEARM_AUTH_ADMIN_TOKEN", ADMIN_TOKEN.into()),
-        ("TONEARM_AUTH_WRITE_KEYS", keys),
+        ("TONEARM_POSTGRES", postgres.to_owned()),
+        ("TONEARM_KEYS_SNAPSHOT", folder.join("keys.json").display().to_string()),
+        ("TONEARM_KEYS_REFRESH_INTERVAL", "100ms".into()),
         ("TONEARM_INGEST_LISTEN", "127.0.0.1:0".into()),
         ("TONEARM_SINK_LISTEN", "127.0.0.1:0".into()),
         ("TONEARM_SINK_BATCH_WAIT", "100ms".into()),

@@ -221,18 +221,8 @@ impl Section for S3Config {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
-    /// What operators, edges and the catalog show each other.
+    /// What operators, edges and the catalog show each other. Players and readers of statistics have keys of their own.
     pub admin_token: Secret,
-    /// What players show ingest; they may write events and nothing else.
-    pub write_keys: Vec<WriteKey>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WriteKey {
-    pub key: Secret,
-    /// The name that goes into every event.
-    pub app: String,
 }
 
 impl Section for AuthConfig {
@@ -242,14 +232,6 @@ impl Section for AuthConfig {
         problems.require("admin_token", self.admin_token.expose());
         if (1..16).contains(&self.admin_token.expose().len()) {
             problems.add("admin_token", "must have at least 16 characters");
-        }
-        for (i, key) in self.write_keys.iter().enumerate() {
-            if key.key.expose().len() < 16 {
-                problems.add(&format!("write_keys[{i}].key"), "must have at least 16 characters");
-            }
-            if key.app.is_empty() || key.app.len() > 64 {
-                problems.add(&format!("write_keys[{i}].app"), "must be 1 to 64 bytes");
-            }
         }
     }
 }
