@@ -16,6 +16,7 @@
 //! the sink filters by it; the views count by id.
 
 mod accept;
+pub mod audit;
 mod body;
 mod config;
 mod deliveries;

@@ -42,6 +42,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use config::{Config, SinkConfig};
+pub(crate) use consumer::group;
 use mover::Mover;
 
 /// The API of [`start`]'s listener.

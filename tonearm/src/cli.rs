@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{keys, listen};
+use crate::{audit, keys, listen};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     /// Create, list and revoke write keys of apps, tokens of users and of operators
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Prove that what was accepted is stored once, in the raw tables and in every view
+    Audit(audit::Options),
     /// Listen to a track as a player does
     Listen(listen::Options),
 }

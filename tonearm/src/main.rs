@@ -1,5 +1,6 @@
 //! `tonearm`: every role and every tool of Tonearm in one binary.
 
+mod audit;
 mod cli;
 mod keys;
 mod listen;
@@ -14,7 +15,7 @@ use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("tonearm: {error:#}");
             ExitCode::FAILURE
@@ -22,8 +23,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        // The one command whose exit code says more than whether it failed.
+        Command::Audit(options) => return Ok(audit::run(&options)),
         Command::Router(args) => role::run(&args, router::Config::read, router::start),
         Command::Ingest(args) => role::run(&args, ingest::Config::read, ingest::start),
         Command::Sink(args) => role::run(&args, ingest::sink::Config::read, ingest::sink::start),
@@ -32,5 +35,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Migrate(args) => migrate::run(&args),
         Command::Keys(command) => keys::run(command),
         Command::Listen(options) => listen::run(options),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

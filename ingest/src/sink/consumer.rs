@@ -88,13 +88,18 @@ fn places(list: &TopicPartitionList) -> Vec<Place> {
     list.elements().iter().map(|element| (element.topic().to_owned(), element.partition())).collect()
 }
 
+/// The group whose commits say what is stored.
+pub(crate) fn group(config: &KafkaConfig) -> String {
+    format!("{}.sink", config.topic_prefix)
+}
+
 /// A member `id` of the group that moves `topics`.
 ///
 /// # Errors
 /// When librdkafka refuses the configuration.
 pub(super) fn join(config: &KafkaConfig, id: &str, topics: &[String]) -> anyhow::Result<Consumer> {
     let consumer: Consumer = service::kafka::client_config(config)
-        .set("group.id", format!("{}.sink", config.topic_prefix))
+        .set("group.id", group(config))
         // A sink that comes back under its id gets its partitions at once, without a rebalance.
         .set("group.instance.id", id)
         .set("session.timeout.ms", "10000")

@@ -111,7 +111,7 @@ async fn deliveries_and_decisions_land_and_join_the_event() {
     assert_eq!(stack.number("SELECT sum(streams) FROM plays_by_track_hour").await, 1);
 }
 
-fn delivery() -> Value {
+pub(crate) fn delivery() -> Value {
     json!({
         "delivery_id": ID, "decision_id": DECISION, "edge_id": "fra-1", "pop": "fra", "key": "t/1.m4s", "method": "GET",
         "status": 206, "cache_status": "hit", "range_start": 0, "bytes_sent": 10, "object_bytes": 20, "ttfb_us": 100,

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_raw.sql", include_str!("../../../migrations/clickhouse/0001_raw.sql")),
     ("0002_views.sql", include_str!("../../../migrations/clickhouse/0002_views.sql")),
+    ("0009_erasures.sql", include_str!("../../../migrations/clickhouse/0009_erasures.sql")),
     ("0010_tallies.sql", include_str!("../../../migrations/clickhouse/0010_tallies.sql")),
 ];
 

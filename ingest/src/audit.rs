@@ -1,0 +1,99 @@
+//! Whether the numbers add up: `tonearm audit`.
+//!
+//! The path of one audit: [`places`] asks Kafka what each partition holds and how far the sink's group
+//! has committed, which is the watermark that the audit speaks for; [`offsets`] asks ClickHouse for every
+//! offset below it, which must lie in exactly one of the raw table, `repeats`, `dead_letter` and, where a
+//! listener was forgotten, `erased`; [`instances`] looks for holes in what each ingest process counted;
+//! [`ids`] for an id that is stored twice; [`views`] compares every roll-up with its raw table, hour by
+//! hour. What is wrong becomes a [`finding`], and [`told`] says it to people.
+//!
+//! Promised: it can run beside everything else, for nothing below the watermark changes any more; what
+//! it cannot judge (Kafka away, an hour that is still being written) it says, and never calls it right;
+//! what has expired, in Kafka or here, is said and not called lost. The servers do the counting, in
+//! bounded memory: offsets are weighed by the bucket of a million, and only what does not fit is listed,
+//! a hundred of a kind at most, with counts that are whole.
+//! Not promised: an answer about events that an ingest process took in its last second before it was
+//! killed, or that lie in a spool on its disk; the audit says how many they may be.
+
+mod extent;
+mod finding;
+mod hours;
+mod ids;
+mod instances;
+mod offsets;
+mod places;
+mod sources;
+mod store;
+mod tallies;
+mod told;
+mod topics;
+mod watermark;
+mod weigh;
+
+use serde::Serialize;
+use service::config::{ClickHouseConfig, KafkaConfig, Loader};
+use wire::Timestamp;
+
+pub use finding::{Finding, Grade};
+pub use hours::{Hours, NotAnHour};
+pub use ids::IdsAudit;
+pub use instances::InstanceAudit;
+pub use offsets::PartitionAudit;
+pub use topics::TopicAudit;
+
+use store::Store;
+use topics::Stream;
+
+/// All that the audit reads.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    pub kafka: KafkaConfig,
+    pub clickhouse: ClickHouseConfig,
+}
+
+impl Config {
+    pub fn read(loader: &mut Loader) -> Self {
+        Self { kafka: loader.section(), clickhouse: loader.section() }
+    }
+}
+
+/// What was looked at and what was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Audit {
+    /// When Kafka was asked for its watermarks.
+    pub at: Timestamp,
+    /// The received hours it speaks for.
+    pub hours: Hours,
+    pub verdict: Grade,
+    pub findings: Vec<Finding>,
+    pub topics: Vec<TopicAudit>,
+    pub instances: Vec<InstanceAudit>,
+}
+
+/// Audits the received hours; none given means all that are kept.
+///
+/// # Errors
+/// When Kafka or ClickHouse cannot be asked: then nothing was judged.
+pub async fn run(config: &Config, hours: Hours) -> anyhow::Result<Audit> {
+    let at = Timestamp::now();
+    let hours = hours.within_retention(at);
+    let store = Store::new(&config.clickhouse);
+    let mut findings = Vec::new();
+    // In this order: what a tally speaks of was in Kafka before it, so the sink gets there soon.
+    let tallies = tallies::latest(&store, hours).await?;
+    let reached = watermark::reach(&config.kafka, hours).await?;
+    let mut topics = Vec::new();
+    for (stream, places) in Stream::ALL.iter().zip(reached.places) {
+        let name = stream.topic.name(&config.kafka.topic_prefix);
+        let topic = topics::audit(stream, name, places, &store, hours).await?;
+        topic.judge(&mut findings);
+        topics.push(topic);
+    }
+    let listens = Stream::ALL[0].topic.name(&config.kafka.topic_prefix);
+    let instances = instances::audit(&store, &listens, &tallies, hours).await?;
+    for instance in &instances {
+        instance.judge(reached.caught_up, &mut findings);
+    }
+    let verdict = Grade::of(&findings);
+    Ok(Audit { at, hours, verdict, findings, topics, instances })
+}
