@@ -44,6 +44,7 @@ use tokio::task::JoinHandle;
 pub use config::{Config, SinkConfig};
 pub(crate) use consumer::group;
 use mover::Mover;
+pub use rows::{Incoming, Table};
 
 /// The API of [`start`]'s listener.
 pub const OPENAPI: &str = include_str!("../sink.openapi.json");

@@ -5,10 +5,16 @@
 -- sink's retries count once; every target of a materialized view over these tables needs it too.
 -- fsync: an insert that was acknowledged is committed to Kafka next, so it must survive a power loss.
 
+-- One session's events lie together, so that what they share is stored once: its ids, its listener, its clock.
+-- Questions about tracks go to the roll-ups. What a column can be computed from is stored instead of it, as
+-- small numbers (`_id_high`, `_ahead_ms`, `_delay_ms`): most of an event's bytes are the chance in its ids.
 CREATE TABLE IF NOT EXISTS events (
-    event_id UUID COMMENT 'made once by the player; the same event sent again has the same id',
-    event_ts DateTime64(3, 'UTC') COMMENT 'when it happened: the player''s clock corrected by skew_ms; filter and group by this' CODEC(DoubleDelta, ZSTD(1)),
-    received_at DateTime64(3, 'UTC') COMMENT 'when ingest received it, by the server''s clock' CODEC(DoubleDelta, ZSTD(1)),
+    event_id UUID ALIAS reinterpretAsUUID(bitOr(bitShiftLeft(toUInt128(_id_low), 64), toUInt128(toUInt64(_id_high + bitShiftLeft(toUInt64(toUnixTimestamp64Milli(event_ts) - skew_ms), 16))))) COMMENT 'made once by the player; the same event sent again has the same id',
+    _id_high UInt64 COMMENT 'first half of event_id less what client_ts gives a UUIDv7 made at that moment; how event_id is stored' CODEC(T64, ZSTD(1)),
+    _id_low UInt64 COMMENT 'second half of event_id; chance, so no codec' CODEC(NONE),
+    event_ts DateTime64(3, 'UTC') COMMENT 'when it happened: the player''s clock corrected by skew_ms; filter and group by this' CODEC(Delta, ZSTD(1)),
+    received_at DateTime64(3, 'UTC') ALIAS event_ts + toIntervalMillisecond(_delay_ms) COMMENT 'when ingest received it, by the server''s clock',
+    _delay_ms Int64 COMMENT 'received_at less event_ts, in ms; how received_at is stored' CODEC(T64, ZSTD(1)),
     skew_ms Int64 COMMENT 'server clock less player clock when it was sent, in ms; 0 where the player did not say when it sent' CODEC(T64, ZSTD(1)),
     clock_suspect Bool ALIAS abs(skew_ms) > 86400000 COMMENT 'the player''s clock is off by more than a day',
     client_ts DateTime64(3, 'UTC') ALIAS event_ts - toIntervalMillisecond(skew_ms) COMMENT 'when it happened by the player''s own clock',
@@ -16,14 +22,15 @@ CREATE TABLE IF NOT EXISTS events (
     app LowCardinality(String) COMMENT 'the app whose write key posted it',
     session_id String COMMENT 'one run of a player, from opening to closing' CODEC(ZSTD(1)),
     play_id String COMMENT 'one play of one track in a session; empty where the player sent none' CODEC(ZSTD(1)),
-    seq Nullable(UInt32) COMMENT 'counts the events of one play from 0' CODEC(T64, ZSTD(1)),
+    seq Nullable(UInt32) COMMENT 'counts the events of one play from 0' CODEC(Delta, ZSTD(1)),
     user_id String COMMENT 'the listener, where known; empty otherwise' CODEC(ZSTD(1)),
     anon_id String COMMENT 'the device, where the listener is not known; empty otherwise' CODEC(ZSTD(1)),
-    track_id String COMMENT 'what was played; may be unknown to the catalog' CODEC(ZSTD(1)),
-    position_ms Nullable(UInt64) COMMENT 'where in the track, in ms' CODEC(T64, ZSTD(1)),
-    duration_ms Nullable(UInt64) COMMENT 'how long the track is, in ms' CODEC(T64, ZSTD(1)),
+    track_id LowCardinality(String) COMMENT 'what was played; may be unknown to the catalog',
+    position_ms Nullable(UInt64) ALIAS toUInt64(_ahead_ms + ifNull(played_ms, 0)) COMMENT 'where in the track, in ms',
+    _ahead_ms Nullable(Int64) COMMENT 'position_ms less played_ms, in ms: 0 until the listener seeks; how position_ms is stored' CODEC(ZSTD(1)),
+    duration_ms Nullable(UInt64) COMMENT 'how long the track is, in ms' CODEC(ZSTD(1)),
     played_ms Nullable(UInt64) COMMENT 'audible time of this play so far, in ms; cumulative, so take max() per play, never sum()' CODEC(T64, ZSTD(1)),
-    stall_ms Nullable(UInt64) COMMENT 'how long playback stood still, in ms; with type stall' CODEC(T64, ZSTD(1)),
+    stall_ms Nullable(UInt64) COMMENT 'with type stall: how long playback stood still, in ms; with play_start: how long the listener waited for the first sound' CODEC(T64, ZSTD(1)),
     bitrate_kbps Nullable(UInt32) COMMENT 'of the rendition played, in kbit/s' CODEC(T64, ZSTD(1)),
     codec LowCardinality(String) COMMENT 'RFC 6381 name, such as mp4a.40.2; empty where not sent',
     device LowCardinality(String) COMMENT 'as the player names it; empty where not sent',
@@ -31,7 +38,7 @@ CREATE TABLE IF NOT EXISTS events (
     app_version LowCardinality(String) COMMENT 'the player''s version; empty where not sent',
     pop LowCardinality(String) COMMENT 'the point of presence that served, as the player saw it; empty where not sent',
     edge_id LowCardinality(String) COMMENT 'the edge that served, as the player saw it; empty where not sent',
-    decision_id Nullable(UUID) COMMENT 'the routing decision it was played by: joins decisions and deliveries',
+    decision_id Nullable(UUID) COMMENT 'the routing decision it was played by: joins decisions and deliveries' CODEC(ZSTD(1)),
     cache_status LowCardinality(String) COMMENT 'the edge''s Cache-Status, as the player saw it; empty where not sent',
     error_code LowCardinality(String) COMMENT 'the player''s own code; with type error',
     consent LowCardinality(String) COMMENT 'granted or denied, as the player sent it; empty where it did not say. Denied: no user, no device, no network is kept',
@@ -40,21 +47,22 @@ CREATE TABLE IF NOT EXISTS events (
     wire_format LowCardinality(String) COMMENT 'the wire format it came in: json, cloudevents, cmcd or listenbrainz',
     country LowCardinality(String) COMMENT 'ISO 3166-1 alpha-2, from the address; empty where unknown',
     asn UInt32 COMMENT 'autonomous system the listener is in, from the address; 0 where unknown' CODEC(T64, ZSTD(1)),
-    client_net String COMMENT 'the listener''s network, cut to /24 or /48; empty where unknown' CODEC(ZSTD(1)),
+    client_net LowCardinality(String) COMMENT 'the listener''s network, cut to /24 or /48; empty where unknown',
     ingest_id LowCardinality(String) COMMENT 'the ingest process that accepted it',
-    ingest_seq UInt64 COMMENT 'that process''s count from 1, without holes: one is an event that was lost, and `tonearm audit` names it' CODEC(T64, ZSTD(1)),
+    ingest_seq UInt64 COMMENT 'that process''s count from 1, without holes: one is an event that was lost, and `tonearm audit` names it' CODEC(Delta, ZSTD(1)),
     _partition UInt32 COMMENT 'partition of the listens topic it came from' CODEC(T64, ZSTD(1)),
-    _offset UInt64 COMMENT 'offset in that partition: contiguous, or something is missing; twice, or something was doubled' CODEC(T64, ZSTD(1)),
+    _offset UInt64 COMMENT 'offset in that partition: contiguous, or something is missing; twice, or something was doubled' CODEC(Delta, ZSTD(1)),
+    INDEX by_received received_at TYPE minmax GRANULARITY 1,
     INDEX by_user user_id TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_session session_id TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4
 )
 ENGINE = MergeTree
-PARTITION BY toYYYYMM(received_at)
-ORDER BY (toStartOfHour(event_ts), type, track_id, event_ts)
-TTL toDateTime(received_at) + INTERVAL 13 MONTH
+PARTITION BY toYYYYMM(event_ts + toIntervalMillisecond(_delay_ms))
+ORDER BY (toStartOfHour(event_ts), session_id, event_ts)
+TTL toDateTime(event_ts + toIntervalMillisecond(_delay_ms)) + INTERVAL 13 MONTH
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'What happened in players: one row an event, as posted to POST /v1/events. Kept 13 months.';
+COMMENT 'What happened in players: one row an event, as posted to POST /v1/events. Kept 13 months. SELECT * leaves out what is computed (event_id, received_at, position_ms) unless asterisk_include_alias_columns = 1.';
 
 CREATE TABLE IF NOT EXISTS deliveries (
     delivery_id UUID COMMENT 'made once by the edge; a record sent again has the same id, so count uniqExact(delivery_id)',

@@ -8,4 +8,5 @@ pub mod bare;
 pub mod figure;
 pub mod process;
 pub mod stack;
+pub mod traffic;
 pub mod wrk;

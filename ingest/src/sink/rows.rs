@@ -13,18 +13,18 @@ use super::rowbinary::Row;
 
 /// A message as Kafka has it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Incoming<'a> {
-    pub(super) partition: i32,
-    pub(super) offset: i64,
+pub struct Incoming<'a> {
+    pub partition: i32,
+    pub offset: i64,
     /// When it was handed to Kafka.
-    pub(super) received_at: Timestamp,
-    pub(super) key: &'a [u8],
-    pub(super) payload: &'a [u8],
+    pub received_at: Timestamp,
+    pub key: &'a [u8],
+    pub payload: &'a [u8],
 }
 
 /// A table that a topic goes into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Table {
+pub enum Table {
     Events,
     Deliveries,
     Decisions,
@@ -43,7 +43,8 @@ impl Table {
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Events => "events",
             Self::Deliveries => "deliveries",
@@ -53,7 +54,8 @@ impl Table {
     }
 
     /// The statement whose columns stand in the order that [`Table::append`] writes them.
-    pub(super) fn insert(self) -> String {
+    #[must_use]
+    pub fn insert(self) -> String {
         let columns = match self {
             Self::Events => EVENT_COLUMNS,
             Self::Deliveries => DELIVERY_COLUMNS,
@@ -72,7 +74,7 @@ impl Table {
     ///
     /// # Errors
     /// What is wrong with the payload; the same payload is refused every time, so a replay repeats it.
-    pub(super) fn append(self, message: &Incoming<'_>, rows: &mut Vec<u8>) -> Result<(), FieldError> {
+    pub fn append(self, message: &Incoming<'_>, rows: &mut Vec<u8>) -> Result<(), FieldError> {
         let mut row = Row(rows);
         match self {
             Self::Events => event(&wire::field::parse(message.payload)?, &mut row),
@@ -93,20 +95,21 @@ fn place(message: &Incoming<'_>, row: &mut Row<'_>) {
 
 #[rustfmt::skip]
 const EVENT_COLUMNS: &[&str] = &[
-    "event_id", "event_ts", "received_at", "skew_ms", "type", "app", "session_id", "play_id", "seq", "user_id",
-    "anon_id", "track_id", "position_ms", "duration_ms", "played_ms", "stall_ms", "bitrate_kbps", "codec", "device",
+    "_id_high", "_id_low", "event_ts", "_delay_ms", "skew_ms", "type", "app", "session_id", "play_id", "seq", "user_id",
+    "anon_id", "track_id", "_ahead_ms", "duration_ms", "played_ms", "stall_ms", "bitrate_kbps", "codec", "device",
     "os", "app_version", "pop", "edge_id", "decision_id", "cache_status", "error_code", "consent",
     "schema_version", "extra", "wire_format", "country", "asn", "client_net", "ingest_id", "ingest_seq", "_partition", "_offset",
 ];
 
 fn event(accepted: &AcceptedEvent, row: &mut Row<'_>) {
     let event = &accepted.event;
-    row.uuid(event.event_id).time(accepted.event_ts).time(accepted.received_at).i64(accepted.skew_ms);
+    id_and_times(accepted, row);
     row.text(event.event_type.as_str()).text(&accepted.app).text(event.session_id.as_str());
     row.optional_text(event.play_id.as_ref().map(|id| id.as_str())).nullable(event.seq, Row::u32);
     row.optional_text(event.user_id.as_deref()).optional_text(event.anon_id.as_deref());
     row.text(event.track_id.as_str());
-    for ms in [event.position_ms, event.duration_ms, event.played_ms, event.stall_ms] {
+    row.nullable(event.position_ms.map(|position| ahead(position, event.played_ms)), Row::i64);
+    for ms in [event.duration_ms, event.played_ms, event.stall_ms] {
         row.nullable(ms, Row::u64);
     }
     row.nullable(event.bitrate_kbps, Row::u32);
@@ -121,6 +124,20 @@ fn event(accepted: &AcceptedEvent, row: &mut Row<'_>) {
     row.optional_text(event.extra.as_ref().map(Extra::as_str)).text(accepted.wire_format.as_str());
     row.optional_text(accepted.country.as_deref()).u32(accepted.asn).text(&accepted.client_net);
     row.text(&accepted.ingest_id).u64(accepted.ingest_seq);
+}
+
+/// As small numbers, from which the table computes `event_id` and `received_at` again.
+fn id_and_times(accepted: &AcceptedEvent, row: &mut Row<'_>) {
+    let (high, low) = accepted.event.event_id.as_u64_pair();
+    // A UUIDv7 begins with the moment that it was made at, mostly that of the event: what is left are 16 bits.
+    let made_at = accepted.event_ts.as_millis().wrapping_sub(accepted.skew_ms).cast_unsigned() << 16;
+    row.u64(high.wrapping_sub(made_at)).u64(low).time(accepted.event_ts);
+    row.i64(accepted.received_at.millis_since(accepted.event_ts)).i64(accepted.skew_ms);
+}
+
+/// How far the listener is ahead in the track of what was heard: both are bounded by 30 days.
+fn ahead(position_ms: u64, played_ms: Option<u64>) -> i64 {
+    position_ms.cast_signed() - played_ms.unwrap_or_default().cast_signed()
 }
 
 #[rustfmt::skip]

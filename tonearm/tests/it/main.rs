@@ -9,3 +9,4 @@ mod command_line;
 mod local_stack;
 mod one_listen;
 mod sink_killed;
+mod stored;
