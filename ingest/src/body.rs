@@ -21,13 +21,10 @@ impl Format {
     /// By `Content-Type`. `text/plain` is JSON, for `navigator.sendBeacon` can send nothing else without a preflight.
     ///
     /// # Errors
-    /// 415 for any other type, for none, and for an encoding.
+    /// 415 for any other type, and for none.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let unsupported =
             |what: String| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", what));
-        if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return unsupported("the body must not have a Content-Encoding".into());
-        }
         let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {

@@ -19,12 +19,22 @@ pub struct IngestConfig {
     pub listen: SocketAddr,
     /// Body bytes of all requests that wait for Kafka; beyond it requests get 503.
     pub max_in_flight: ByteSize,
+    /// Largest body of a compressed request once it is decompressed; `http.max_body` bounds it as it comes.
+    pub max_inflated: ByteSize,
+    /// Bytes that each compressed byte may become, beyond the first 64 KiB.
+    pub max_ratio: u32,
 }
 
 impl Default for IngestConfig {
     fn default() -> Self {
         let listen = SocketAddr::from(([127, 0, 0, 1], 7100));
-        Self { id: "ingest".into(), listen, max_in_flight: ByteSize::mib(64) }
+        Self {
+            id: "ingest".into(),
+            listen,
+            max_in_flight: ByteSize::mib(64),
+            max_inflated: ByteSize::mib(10),
+            max_ratio: 100,
+        }
     }
 }
 
@@ -38,6 +48,12 @@ impl Section for IngestConfig {
         }
         if !(1..=4096).contains(&(self.max_in_flight.as_u64() >> 20)) {
             problems.add("max_in_flight", "must be between 1 MiB and 4 GiB");
+        }
+        if self.max_inflated.as_u64() == 0 || self.max_inflated > self.max_in_flight {
+            problems.add("max_inflated", "must be above 0 and at most max_in_flight");
+        }
+        if self.max_ratio == 0 {
+            problems.add("max_ratio", "must be above 0");
         }
     }
 }

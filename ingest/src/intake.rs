@@ -1,71 +1,146 @@
-//! Reading bodies: each bounded by itself, all of them together by the bytes in flight.
+//! Reading bodies: each bounded by itself, all of them together by the bytes in flight, compressed or not.
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body_util::{BodyExt, Limited};
 use service::Problem;
 use service::limits::body_problem;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::inflate::{Encoding, Limits, inflate};
+
+/// Compressed bytes that are inflated on the spot: at the highest ratio still well under a millisecond's work.
+const AT_ONCE: usize = 2 << 10;
 
 /// How many bytes may be held, for one request and for all.
 #[derive(Debug)]
 pub(crate) struct Intake {
     max_body: usize,
+    inflated: Limits,
     /// One permit a byte.
-    in_flight: Semaphore,
+    in_flight: Arc<Semaphore>,
+    /// One permit a core: more decoders at a time would only hold memory.
+    decoders: Arc<Semaphore>,
 }
 
-/// A whole body; its bytes count as in flight until this is dropped.
+/// A whole body, inflated; its bytes count as in flight until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Held<'a> {
+pub(crate) struct Held {
     pub(crate) body: Bytes,
-    _permit: SemaphorePermit<'a>,
+    /// As it came.
+    pub(crate) received: usize,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Intake {
-    pub(crate) fn new(max_body: u64, max_in_flight: u64) -> Self {
+    pub(crate) fn new(max_body: u64, max_in_flight: u64, inflated: Limits) -> Self {
         let clamp = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { max_body: clamp(max_body), in_flight: Semaphore::new(clamp(max_in_flight)) }
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            max_body: clamp(max_body),
+            inflated,
+            in_flight: Arc::new(Semaphore::new(clamp(max_in_flight))),
+            decoders: Arc::new(Semaphore::new(cores)),
+        }
+    }
+
+    /// # Errors
+    /// 415, 413 or 400 for the body itself, 503 when all requests together hold too much.
+    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Held, Problem> {
+        let encoding = Encoding::of(headers)?;
+        let held = self.receive(body).await?;
+        match encoding {
+            None => Ok(held),
+            Some(encoding) => self.inflate(encoding, held).await,
+        }
     }
 
     /// Bytes count as they arrive, not as they are announced, so that a slow sender holds only what it sent.
-    ///
-    /// # Errors
-    /// 413 or 400 for the body itself, 503 when all requests together hold too much.
-    pub(crate) async fn read(&self, body: Body) -> Result<Held<'_>, Problem> {
+    async fn receive(&self, body: Body) -> Result<Held, Problem> {
         let mut body = Limited::new(body, self.max_body);
         let mut bytes = BytesMut::new();
-        let mut permit = self.admit(0)?;
+        let mut permit = admit(&self.in_flight, 0)?;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| body_problem(e.as_ref(), self.max_body))?;
             let Ok(data) = frame.into_data() else { continue };
-            permit.merge(self.admit(data.len())?);
+            permit.merge(admit(&self.in_flight, data.len())?);
             bytes.extend_from_slice(&data);
         }
-        Ok(Held { body: bytes.freeze(), _permit: permit })
+        Ok(Held { received: bytes.len(), body: bytes.freeze(), _permit: permit })
     }
 
-    fn admit(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Problem> {
-        let too_much = || Problem::unavailable("too many bytes of other requests are in flight", 1);
-        let bytes = u32::try_from(bytes).map_err(|_| too_much())?;
-        self.in_flight.try_acquire_many(bytes).map_err(|_| too_much())
+    /// Away from the threads that serve others, where it may take long.
+    async fn inflate(&self, encoding: Encoding, packed: Held) -> Result<Held, Problem> {
+        let (limits, in_flight) = (self.inflated, self.in_flight.clone());
+        if packed.body.len() <= AT_ONCE {
+            return unpack(encoding, &packed, limits, &in_flight);
+        }
+        let decoder = self.decoders.clone().acquire_owned().await.expect("never closed");
+        let work = tokio::task::spawn_blocking(move || {
+            let unpacked = unpack(encoding, &packed, limits, &in_flight);
+            drop(decoder);
+            unpacked
+        });
+        work.await.map_err(|error| Problem::internal(&error))?
     }
+}
+
+fn unpack(encoding: Encoding, packed: &Held, limits: Limits, in_flight: &Arc<Semaphore>) -> Result<Held, Problem> {
+    let mut permit = admit(in_flight, 0)?;
+    let body = inflate(encoding, &packed.body, limits, |bytes| {
+        permit.merge(admit(in_flight, bytes)?);
+        Ok(())
+    })?;
+    Ok(Held { received: packed.received, body: body.into(), _permit: permit })
+}
+
+fn admit(in_flight: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    let too_much = || Problem::unavailable("too many bytes of other requests are in flight", 1);
+    let bytes = u32::try_from(bytes).map_err(|_| too_much())?;
+    in_flight.clone().try_acquire_many_owned(bytes).map_err(|_| too_much())
 }
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
+    use std::io::Write;
+
+    use http::{StatusCode, header};
 
     use super::*;
 
+    const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_ratio: 100 };
+
     #[tokio::test]
     async fn bodies_are_bounded_each_and_together() {
-        let intake = Intake::new(10, 15);
-        assert_eq!(intake.read(Body::from("12345678901")).await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
-        let first = intake.read(Body::from("1234567890")).await.unwrap();
-        assert_eq!(intake.read(Body::from("123456")).await.unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
+        let intake = Intake::new(10, 15, LIMITS);
+        let headers = HeaderMap::new();
+        let read = |body: &'static str| intake.read(&headers, Body::from(body));
+        assert_eq!(read("12345678901").await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
+        let first = read("1234567890").await.unwrap();
+        assert_eq!(read("123456").await.unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(&first.body[..], b"1234567890");
         drop(first);
-        assert!(intake.read(Body::from("123456")).await.is_ok());
+        assert!(read("123456").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn inflated_bytes_count_as_in_flight() {
+        let body: Vec<u8> = (0..20_000_u32).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&body).unwrap();
+        let packed = Bytes::from(encoder.finish().unwrap());
+        let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, "gzip".parse().unwrap())]);
+        let roomy = Intake::new(1 << 20, 200_000, LIMITS);
+        let held = roomy.read(&headers, Body::from(packed.clone())).await.unwrap();
+        assert_eq!((&held.body[..], held.received), (&body[..], packed.len()));
+        // The packed bytes are let go of, the others are not.
+        assert_eq!(roomy.in_flight.available_permits(), 200_000 - body.len());
+        let narrow = Intake::new(1 << 20, 100_000, LIMITS);
+        let refused = narrow.read(&headers, Body::from(packed)).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(narrow.in_flight.available_permits(), 100_000);
     }
 }

@@ -1,6 +1,7 @@
 //! Ingestion: HTTP to Kafka ([`start`]), Kafka to ClickHouse ([`sink::start`]).
 //!
-//! The path of one event: [`server`] finds the app by its write key in [`keys`] and reads a bounded body; [`body`]
+//! The path of one event: [`server`] finds the app by its write key in [`keys`]; [`intake`] reads the body under its
+//! bounds and has it inflated ([`inflate`]) where it is compressed; [`body`]
 //! cuts it into elements without looking into them; [`accept`] makes each an event with what only the
 //! server knows, or a refusal that names the field; [`publish`] gives the accepted ones to Kafka, waits
 //! for every acknowledgement and answers. Edges' [`deliveries`] take the same road. Then the [`sink`]
@@ -20,6 +21,7 @@ pub mod audit;
 mod body;
 mod config;
 mod deliveries;
+mod inflate;
 mod intake;
 mod kafka_watch;
 pub mod keys;

@@ -18,6 +18,7 @@ use wire::topic::Topic;
 
 use crate::accept::{self, Context};
 use crate::body::{self, Format};
+use crate::inflate::Limits;
 use crate::intake::Intake;
 use crate::kafka_watch::KafkaWatch;
 use crate::keys::{Keyed, Keys};
@@ -98,10 +99,18 @@ async fn post_deliveries(
     ingest.keys.operator(&headers)?;
     Format::json_only(&headers)?;
     ingest.watch.check()?;
-    let held = ingest.intake.read(body).await?;
-    metrics::DELIVERIES.bytes.increment(held.body.len() as u64);
+    let held = ingest.intake.read(&headers, body).await?;
+    metrics::DELIVERIES.bytes.increment(held.received as u64);
     let elements = body::deliveries(&held.body)?;
     Ok(ingest.deliveries.send(&elements, deliveries::delivery).answer().await)
+}
+
+fn intake(config: &Config) -> Intake {
+    let limits = Limits {
+        max_bytes: usize::try_from(config.ingest.max_inflated.as_u64()).unwrap_or(usize::MAX),
+        max_ratio: usize::try_from(config.ingest.max_ratio).unwrap_or(usize::MAX),
+    };
+    Intake::new(config.http.max_body.as_u64(), config.ingest.max_in_flight.as_u64(), limits)
 }
 
 impl Ingest {
@@ -116,7 +125,7 @@ impl Ingest {
             id: format!("{}-{}", config.ingest.id, &Uuid::now_v7().simple().to_string()[20..]),
             seq: AtomicU64::new(0),
             keys,
-            intake: Intake::new(config.http.max_body.as_u64(), config.ingest.max_in_flight.as_u64()),
+            intake: intake(config),
             listens: publisher(Topic::Listens, &metrics::EVENTS),
             deliveries: publisher(Topic::Deliveries, &metrics::DELIVERIES),
             watch,
@@ -133,8 +142,8 @@ impl Ingest {
         // A key that may post nothing for now has no body read.
         key.spend(0)?;
         self.watch.check()?;
-        let held = self.intake.read(body).await?;
-        metrics::EVENTS.bytes.increment(held.body.len() as u64);
+        let held = self.intake.read(headers, body).await?;
+        metrics::EVENTS.bytes.increment(held.received as u64);
         let elements = body::events(&held.body, format)?;
         key.spend(elements.len())?;
         let context = Context { app: key.app(), ingest_id: &self.id, received_at, wire_format: WireFormat::Json };

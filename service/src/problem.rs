@@ -70,6 +70,13 @@ impl Problem {
         self
     }
 
+    /// Names what the client has to change: a field of the body, a parameter or a header.
+    #[must_use]
+    pub fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
     /// The `type` member, as it is written in answers and in per-element errors.
     #[must_use]
     pub fn type_uri(kind: &str) -> String {
