@@ -163,6 +163,15 @@ impl Process {
         Ok(())
     }
 
+    /// All of it stands still, or goes on.
+    pub fn freeze(&self, still: bool) {
+        if let Some(group) = self.raw_pid() {
+            let signal = if still { Signal::STOP } else { Signal::CONT };
+            // It fails only where the group is gone, and whoever waits for its exit learns that.
+            let _ = rustix::process::kill_process_group(group, signal);
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(pid) = self.raw_pid() {
             // It fails only where the process has ended, and then the wait that follows returns at once.

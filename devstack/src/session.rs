@@ -110,6 +110,8 @@ async fn obey(line: &str, servers: &Servers) -> Result<()> {
         "start" => Order::Start,
         "stop" => Order::Stop,
         "kill" => Order::Kill,
+        "freeze" => Order::Freeze,
+        "thaw" => Order::Thaw,
         other => bail!("no such order: {other}"),
     };
     let server: Server = serde_json::from_value(json!(server)).with_context(|| format!("no such server: {server}"))?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,9 @@ pub enum Order {
     Start,
     Stop,
     Kill,
+    /// It stands still, its connections open, until the thaw.
+    Freeze,
+    Thaw,
 }
 
 type Reply = oneshot::Sender<Result<()>>;
@@ -137,6 +140,15 @@ impl Keeper {
             (Order::Start, _) => self.begin().await,
             (Order::Stop, State::Up(mut process)) => process.stop(self.unit.stop_within).await,
             (Order::Kill, State::Up(mut process)) => process.kill().await,
+            (Order::Freeze | Order::Thaw, State::Up(process)) => {
+                process.freeze(order == Order::Freeze);
+                self.state = State::Up(process);
+                Ok(())
+            }
+            (Order::Freeze | Order::Thaw, other) => {
+                self.state = other;
+                bail!("{} does not run", self.unit.name)
+            }
             (Order::Stop | Order::Kill, _) => Ok(()),
         }
     }

@@ -109,6 +109,22 @@ impl TestServers {
         self.order(server, Order::Start).await;
     }
 
+    /// Lets it stand still, as SIGSTOP does.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub async fn freeze(&self, server: Server) {
+        self.order(server, Order::Freeze).await;
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub async fn thaw(&self, server: Server) {
+        self.order(server, Order::Thaw).await;
+    }
+
     async fn order(&self, server: Server, order: Order) {
         let line = format!("{order:?} {server:?}").to_lowercase();
         let session = self.session.clone();

@@ -20,6 +20,7 @@ mod finding;
 mod hours;
 mod ids;
 mod instances;
+mod measure;
 mod offsets;
 mod places;
 mod sources;
@@ -27,6 +28,7 @@ mod store;
 mod tallies;
 mod told;
 mod topics;
+mod views;
 mod watermark;
 mod weigh;
 
@@ -40,6 +42,7 @@ pub use ids::IdsAudit;
 pub use instances::InstanceAudit;
 pub use offsets::PartitionAudit;
 pub use topics::TopicAudit;
+pub use views::{HourOff, ViewAudit};
 
 use store::Store;
 use topics::Stream;
@@ -68,6 +71,7 @@ pub struct Audit {
     pub findings: Vec<Finding>,
     pub topics: Vec<TopicAudit>,
     pub instances: Vec<InstanceAudit>,
+    pub views: Vec<ViewAudit>,
 }
 
 /// Audits the received hours; none given means all that are kept.
@@ -94,6 +98,10 @@ pub async fn run(config: &Config, hours: Hours) -> anyhow::Result<Audit> {
     for instance in &instances {
         instance.judge(reached.caught_up, &mut findings);
     }
+    let views = views::audit(&store, &topics, hours).await?;
+    for view in &views {
+        view.judge(reached.caught_up, &mut findings);
+    }
     let verdict = Grade::of(&findings);
-    Ok(Audit { at, hours, verdict, findings, topics, instances })
+    Ok(Audit { at, hours, verdict, findings, topics, instances, views })
 }

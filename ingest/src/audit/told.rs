@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::finding::Grade;
 use super::topics::TopicAudit;
-use super::{Audit, PartitionAudit};
+use super::{Audit, PartitionAudit, ViewAudit};
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,6 +30,12 @@ impl fmt::Display for Audit {
         }
         writeln!(f)?;
         instances(f, self)?;
+        for view in &self.views {
+            let ViewAudit { target, measure, counted, hours, exact, hours_off, .. } = view;
+            let compared = format!("{counted} {measure} in {hours} hours, {exact} of them compared exactly");
+            writeln!(f, "{target:<36} {compared}; off in {hours_off}")?;
+        }
+        writeln!(f)?;
         for finding in &self.findings {
             writeln!(f, "{:<9} {}: {}", finding.grade, finding.about, finding.what)?;
         }
