@@ -1,11 +1,16 @@
 //! From an element's bytes to a message for Kafka, or a refusal. Pure: the clock and the count come in.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service::Problem;
 use uuid::Uuid;
 use wire::event::{AcceptedEvent, ElementError, Event, WireFormat};
 use wire::{FieldError, Timestamp};
+
+use crate::geo::Place;
+use crate::privacy::{self, Pseudonyms};
 
 /// What Kafka gets for one element.
 #[derive(Debug, PartialEq)]
@@ -73,6 +78,8 @@ pub(crate) struct Context<'a> {
     pub(crate) ingest_id: &'a str,
     pub(crate) received_at: Timestamp,
     pub(crate) wire_format: WireFormat,
+    pub(crate) place: Place,
+    pub(crate) pseudonyms: Arc<Pseudonyms>,
 }
 
 /// One event as posted becomes the message that Kafka gets.
@@ -83,9 +90,10 @@ pub(crate) fn event(element: &[u8], context: &Context<'_>, next_seq: impl FnOnce
     Ok(Message::new(id, accepted.event.session_id.as_str(), &accepted))
 }
 
-fn envelope(event: Event, context: &Context<'_>, ingest_seq: u64) -> AcceptedEvent {
+fn envelope(mut event: Event, context: &Context<'_>, ingest_seq: u64) -> AcceptedEvent {
     // Without `sent_at` nothing tells a slow clock from an event kept offline: the player's word stands.
     let skew_ms = event.sent_at.map_or(0, |sent_at| context.received_at.millis_since(sent_at));
+    let place = privacy::keep(&mut event, &context.place, &context.pseudonyms);
     AcceptedEvent {
         app: context.app.into(),
         ingest_id: context.ingest_id.into(),
@@ -94,9 +102,9 @@ fn envelope(event: Event, context: &Context<'_>, ingest_seq: u64) -> AcceptedEve
         event_ts: event.client_ts.saturating_add_millis(skew_ms),
         skew_ms,
         wire_format: context.wire_format,
-        country: None,
-        asn: 0,
-        client_net: String::new(),
+        country: place.country,
+        asn: place.asn,
+        client_net: place.client_net,
         event,
     }
 }
@@ -115,6 +123,7 @@ fn sent_id(element: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::privacy::pseudonyms;
 
     const ID: &str = "01935b0e-0000-7000-8000-000000000001";
 
@@ -128,6 +137,8 @@ mod tests {
             ingest_id: "i-1",
             received_at: at("2026-11-21T09:00:10Z"),
             wire_format: WireFormat::Json,
+            place: Place { country: Some("PL".into()), asn: 64500, client_net: "203.0.113.0/24".into() },
+            pseudonyms: Arc::new(pseudonyms(&[1])),
         };
         let message = event(element.to_string().as_bytes(), &context, || 7)?;
         Ok(serde_json::from_slice(&message.payload).unwrap())

@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use service::config::{AuthConfig, HttpConfig, KafkaConfig, Loader, PostgresConfig, Problems, Section};
 use service::kafka::MESSAGE_TIMEOUT;
 
+use crate::geo::GeoConfig;
 use crate::keys::KeysConfig;
 
 /// `[ingest]`
@@ -23,6 +25,8 @@ pub struct IngestConfig {
     pub max_inflated: ByteSize,
     /// Bytes that each compressed byte may become, beyond the first 64 KiB.
     pub max_ratio: u32,
+    /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Default for IngestConfig {
@@ -34,6 +38,7 @@ impl Default for IngestConfig {
             max_in_flight: ByteSize::mib(64),
             max_inflated: ByteSize::mib(10),
             max_ratio: 100,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -67,6 +72,7 @@ pub struct Config {
     pub postgres: PostgresConfig,
     pub auth: AuthConfig,
     pub keys: KeysConfig,
+    pub geo: GeoConfig,
 }
 
 /// Reading a body, and answering after Kafka's last word.
@@ -81,6 +87,7 @@ impl Config {
             postgres: loader.section(),
             auth: loader.section(),
             keys: loader.section(),
+            geo: loader.section(),
         }
     }
 

@@ -3,7 +3,8 @@
 //! The path of one event: [`server`] finds the app by its write key in [`keys`]; [`intake`] reads the body under its
 //! bounds and has it inflated ([`inflate`]) where it is compressed; [`body`]
 //! cuts it into elements without looking into them; [`accept`] makes each an event with what only the
-//! server knows, or a refusal that names the field; [`publish`] gives the accepted ones to Kafka, waits
+//! server knows ([`geo`]: where it came from) and without what must not be kept ([`privacy`]), or a refusal
+//! that names the field; [`publish`] gives the accepted ones to Kafka, waits
 //! for every acknowledgement and answers. Edges' [`deliveries`] take the same road. Then the [`sink`]
 //! moves them into ClickHouse.
 //!
@@ -21,16 +22,19 @@ pub mod audit;
 mod body;
 mod config;
 mod deliveries;
+mod geo;
 mod inflate;
 mod intake;
 mod kafka_watch;
 pub mod keys;
 mod metrics;
+pub mod privacy;
 mod publish;
 mod server;
 pub mod sink;
 
 pub use config::{Config, IngestConfig};
+pub use geo::GeoConfig;
 pub use server::start;
 
 /// The API of [`start`]'s listener.

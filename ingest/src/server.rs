@@ -1,14 +1,16 @@
 //! The listener: who asks, what is asked, and what is answered.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use service::address::AddressRule;
 use service::{Health, Problem, Running, Shutdown, Starting};
 use tower_http::cors::{Any, CorsLayer};
 use uuid::Uuid;
@@ -18,6 +20,7 @@ use wire::topic::Topic;
 
 use crate::accept::{self, Context};
 use crate::body::{self, Format};
+use crate::geo::Geo;
 use crate::inflate::Limits;
 use crate::intake::Intake;
 use crate::kafka_watch::KafkaWatch;
@@ -30,6 +33,8 @@ struct Ingest {
     id: String,
     seq: AtomicU64,
     keys: Arc<Keys>,
+    addresses: AddressRule,
+    geo: Arc<Geo>,
     intake: Intake,
     watch: Arc<KafkaWatch>,
     listens: Publisher,
@@ -52,7 +57,8 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let addr = listener.local_addr()?;
     let pool = service::postgres::pool(&config.postgres)?;
     let (keys, mut tasks) = Keys::start(&config.keys, &config.auth, pool, &health, &shutdown).await?;
-    let state = Arc::new(Ingest::new(&config, keys, &health, &shutdown)?);
+    let geo = Geo::start(&config.geo, &health, &shutdown).await;
+    let state = Arc::new(Ingest::new(&config, keys, geo, &health, &shutdown)?);
     let app = service::limits::complete(routes(state), OPENAPI, &health, &config.http);
     health.ready();
     tracing::info!(%addr, "ingest listens");
@@ -82,12 +88,13 @@ fn routes(state: Arc<Ingest>) -> Router {
 
 async fn post_events(
     State(ingest): State<Arc<Ingest>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let key = ingest.keys.write(&uri, &headers)?;
-    let answer = ingest.take_events(&key, &headers, body).await;
+    let answer = ingest.take_events(&key, peer, &headers, body).await;
     Ok(key.stamp(answer.into_response()))
 }
 
@@ -114,7 +121,13 @@ fn intake(config: &Config) -> Intake {
 }
 
 impl Ingest {
-    fn new(config: &Config, keys: Arc<Keys>, health: &Health, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    fn new(
+        config: &Config,
+        keys: Arc<Keys>,
+        geo: Arc<Geo>,
+        health: &Health,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
         let producer = service::kafka::producer(&config.kafka)?;
         let topic = |topic: Topic| topic.name(&config.kafka.topic_prefix);
         let topics = vec![topic(Topic::Listens), topic(Topic::Deliveries)];
@@ -125,6 +138,8 @@ impl Ingest {
             id: format!("{}-{}", config.ingest.id, &Uuid::now_v7().simple().to_string()[20..]),
             seq: AtomicU64::new(0),
             keys,
+            addresses: AddressRule::new(config.ingest.trusted_proxies.clone()),
+            geo,
             intake: intake(config),
             listens: publisher(Topic::Listens, &metrics::EVENTS),
             deliveries: publisher(Topic::Deliveries, &metrics::DELIVERIES),
@@ -136,7 +151,13 @@ impl Ingest {
         self.seq.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    async fn take_events(&self, key: &Keyed, headers: &HeaderMap, body: Body) -> Result<Response, Problem> {
+    async fn take_events(
+        &self,
+        key: &Keyed,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response, Problem> {
         let received_at = Timestamp::now();
         let format = Format::of(headers)?;
         // A key that may post nothing for now has no body read.
@@ -146,7 +167,14 @@ impl Ingest {
         metrics::EVENTS.bytes.increment(held.received as u64);
         let elements = body::events(&held.body, format)?;
         key.spend(elements.len())?;
-        let context = Context { app: key.app(), ingest_id: &self.id, received_at, wire_format: WireFormat::Json };
+        let context = Context {
+            app: key.app(),
+            ingest_id: &self.id,
+            received_at,
+            wire_format: WireFormat::Json,
+            place: self.geo.place(self.addresses.listener(peer.ip(), headers)),
+            pseudonyms: self.keys.pseudonyms()?,
+        };
         let pending = self.listens.send(&elements, |element| accept::event(element, &context, || self.next_seq()));
         Ok(pending.answer().await)
     }

@@ -19,6 +19,7 @@ use axum::middleware;
 use axum::routing::{get, post, put};
 use bytes::Bytes;
 use service::Problem;
+use service::address::AddressRule;
 use service::auth::{AdminToken, require_admin};
 use sqlx::PgPool;
 use tower_http::cors::{Any, CorsLayer};
@@ -26,7 +27,7 @@ use wire::{EdgeId, FieldError};
 
 use crate::decide::Decider;
 use crate::explain::Archive;
-use crate::listeners::{AddressRule, Estimates};
+use crate::listeners::Estimates;
 use crate::log::DecisionLog;
 use crate::recent::Recent;
 use crate::snapshot::{Refresher, Snapshots};

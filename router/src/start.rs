@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use service::address::AddressRule;
 use service::auth::AdminToken;
 use service::{Health, Running, Shutdown, Starting, limits};
 use sqlx::PgPool;
@@ -15,7 +16,7 @@ use crate::config::Config;
 use crate::decide::Decider;
 use crate::explain::Archive;
 use crate::http::{App, Counts, routes};
-use crate::listeners::{AddressRule, Estimates};
+use crate::listeners::Estimates;
 use crate::log::{self, Sender};
 use crate::probe::Prober;
 use crate::recent::Recent;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
@@ -72,19 +72,27 @@ pub struct ApiClient {
     timeout: Duration,
     max_answer: usize,
     bearer: Option<String>,
+    headers: HeaderMap,
 }
 
 impl ApiClient {
     /// Answers of at most 8 MiB, each within `timeout` from the connection to its last byte.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self { pool: pool(timeout, 16), timeout, max_answer: 8 << 20, bearer: None }
+        Self { pool: pool(timeout, 16), timeout, max_answer: 8 << 20, bearer: None, headers: HeaderMap::new() }
     }
 
     /// Shows this token with every request.
     #[must_use]
     pub fn with_bearer(mut self, token: impl Into<String>) -> Self {
         self.bearer = Some(token.into());
+        self
+    }
+
+    /// Sends this header with every request.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
         self
     }
 
@@ -109,6 +117,9 @@ impl ApiClient {
     /// As [`ApiClient::get`].
     pub async fn send(&self, method: Method, url: &str, body: Option<(&str, Bytes)>) -> anyhow::Result<Answer> {
         let mut request = Request::builder().method(&method).uri(url);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
         if let Some(token) = &self.bearer {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }

@@ -2,13 +2,14 @@
 //!
 //! A role starts in this order: [`config`] is read once, [`telemetry`] and [`metrics`] begin, clients
 //! are made ([`kafka`], [`clickhouse`], [`postgres`], [`client`]), [`http`] serves with [`limits`],
-//! [`auth`], [`health`] and [`problem`] answers, retries wait by [`backoff`], and [`shutdown`] drains
+//! [`address`], [`auth`], [`health`] and [`problem`] answers, retries wait by [`backoff`], and [`shutdown`] drains
 //! it all under a deadline.
 //!
 //! Promised: bad configuration is reported whole, before anything starts; every request has a size and
 //! a time limit; a stop lets running requests finish until the deadline and then ends them. Not
 //! promised: durability, which belongs to the roles.
 
+pub mod address;
 pub mod auth;
 pub mod backoff;
 pub mod clickhouse;

@@ -31,6 +31,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Hash users with a new key from now on; older ones are still used for look-ups
+    RotatePrivacy {
+        #[command(flatten)]
+        common: Common,
+    },
     /// End keys: within five seconds they open nothing
     Revoke {
         /// As `keys list` shows them
@@ -117,6 +122,14 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::List { kind, all, common } => {
             let keys = common.with(async |pool| ingest::keys::list(&pool, kind, all, LISTED).await)?;
             if common.json { print_json(&keys) } else { print_table(&keys) }
+        }
+        Command::RotatePrivacy { common } => {
+            let version = common.with(async |pool| ingest::privacy::rotate(&pool).await)?;
+            if common.json {
+                return print_json(&json!({ "version": version }));
+            }
+            println!("version {version} hashes users within seconds; older ones are still used for look-ups");
+            Ok(())
         }
         Command::Revoke { ids, common } => {
             let unknown = common.with(async |pool| revoke(&pool, &ids).await)?;

@@ -120,7 +120,7 @@ pub struct Event {
 #[serde(rename_all = "snake_case")]
 pub enum Consent {
     Granted,
-    /// What was played still counts; who played it, on what and from where is not kept.
+    /// What was played still counts; who played it, on which device and in which network is not kept.
     Denied,
 }
 
@@ -144,8 +144,8 @@ impl Event {
     }
 }
 
-/// An event as Kafka's `tonearm.listens.v1` carries it: the player's words untouched in `event`,
-/// and around them what only the server knows.
+/// An event as Kafka's `tonearm.listens.v1` carries it: in `event` the player's words, but for users and devices,
+/// which are keyed hashes, and for what consent forbids to keep; around them what only the server knows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AcceptedEvent {
     pub event: Event,

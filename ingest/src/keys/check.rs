@@ -14,6 +14,7 @@ use super::Keys;
 use super::grant::{Grant, Kind};
 use super::rate::Allowance;
 use super::snapshot::Entry;
+use crate::privacy::Pseudonyms;
 
 /// A key that was shown and is good.
 #[derive(Debug)]
@@ -98,6 +99,14 @@ impl Keys {
         }
     }
 
+    /// What users and devices are hashed with.
+    ///
+    /// # Errors
+    /// 503 before any key is known.
+    pub(crate) fn pseudonyms(&self) -> Result<Arc<Pseudonyms>, Problem> {
+        self.snapshots.current().pseudonyms.clone().ok_or_else(nothing_read)
+    }
+
     fn find(&self, secret: &str, kind: Kind) -> Result<Option<Keyed>, Problem> {
         Ok(self.entry(secret)?.filter(|entry| entry.key.grant.kind() == kind).map(Keyed))
     }
@@ -105,10 +114,14 @@ impl Keys {
     fn entry(&self, secret: &str) -> Result<Option<Arc<Entry>>, Problem> {
         let snapshot = self.snapshots.current();
         if snapshot.confirmed_at.is_none() {
-            return Err(Problem::unavailable("no keys have been read yet, so none can be checked", 2));
+            return Err(nothing_read());
         }
         Ok(snapshot.find(secret))
     }
+}
+
+fn nothing_read() -> Problem {
+    Problem::unavailable("no keys have been read yet, so none can be checked", 2)
 }
 
 /// The credential of `Authorization: Bearer …`, or of `Authorization: Token …`, which `ListenBrainz` clients write.

@@ -14,6 +14,7 @@ use service::{Health, Shutdown};
 use wire::Timestamp;
 
 use super::snapshot::{Entries, Key, Snapshot, Snapshots, whole};
+use crate::privacy::{PrivacyKey, Pseudonyms};
 
 /// Counts changes of the file's format; a file of another one is not read.
 const FORMAT: u32 = 1;
@@ -26,6 +27,7 @@ struct Written<'a> {
     format: u32,
     confirmed_at: Timestamp,
     keys: Vec<&'a Key>,
+    privacy: &'a [PrivacyKey],
 }
 
 #[derive(Deserialize)]
@@ -33,6 +35,7 @@ struct Read {
     format: u32,
     confirmed_at: Timestamp,
     keys: Vec<Key>,
+    privacy: Vec<PrivacyKey>,
 }
 
 #[derive(Debug, Clone)]
@@ -70,18 +73,21 @@ impl Disk {
             .with_context(|| format!("cannot read {}", self.0.display()))?;
         anyhow::ensure!(read.format == FORMAT, "{} has format {}", self.0.display(), read.format);
         let entries = Arc::new(whole(read.keys, &Entries::new()));
-        Ok(Some(Snapshot { confirmed_at: Some(read.confirmed_at), entries }))
+        let pseudonyms = Pseudonyms::new(read.privacy).context("it has no privacy key")?;
+        Ok(Some(Snapshot { confirmed_at: Some(read.confirmed_at), entries, pseudonyms: Some(pseudonyms.into()) }))
     }
 
     /// Written beside and renamed, so that a crash leaves the old file or the new one, whole.
     fn write(&self, snapshot: &Snapshot) -> io::Result<()> {
         // Nothing was read yet, so there is nothing to keep.
-        let Some(confirmed_at) = snapshot.confirmed_at else { return Ok(()) };
+        let (Some(confirmed_at), Some(pseudonyms)) = (snapshot.confirmed_at, &snapshot.pseudonyms) else {
+            return Ok(());
+        };
         let beside = self.0.with_extension("new");
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         let mut file = BufWriter::new(file);
         let keys = snapshot.entries.values().map(|entry| &entry.key).collect();
-        serde_json::to_writer(&mut file, &Written { format: FORMAT, confirmed_at, keys })?;
+        serde_json::to_writer(&mut file, &Written { format: FORMAT, confirmed_at, keys, privacy: pseudonyms.keys() })?;
         file.flush()?;
         file.get_ref().sync_all()?;
         fs::rename(&beside, &self.0)?;
@@ -137,7 +143,8 @@ mod tests {
 
     fn snapshot() -> Snapshot {
         let entries = whole(vec![key("a secret", "web"), key("another", "ios")], &Entries::new());
-        Snapshot { confirmed_at: Some(Timestamp::now()), entries: Arc::new(entries) }
+        let pseudonyms = Some(Arc::new(crate::privacy::pseudonyms(&[1, 2])));
+        Snapshot { confirmed_at: Some(Timestamp::now()), entries: Arc::new(entries), pseudonyms }
     }
 
     #[test]
@@ -150,6 +157,7 @@ mod tests {
         disk.write(&written).unwrap();
         let read = disk.load().unwrap();
         assert_eq!((read.confirmed_at, read.entries.len()), (written.confirmed_at, 2));
+        assert_eq!(read.pseudonyms.as_ref().unwrap().keys(), written.pseudonyms.as_ref().unwrap().keys());
         assert_eq!(read.find("a secret").unwrap().key, written.find("a secret").unwrap().key);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!fs::read_to_string(&file).unwrap().contains("a secret"));

@@ -16,6 +16,7 @@ use wire::Timestamp;
 use super::KeysConfig;
 use super::snapshot::{Entries, Snapshots, changed, whole};
 use super::store;
+use crate::privacy::{self, Pseudonyms};
 
 const OVERLAP: Duration = Duration::from_secs(10);
 /// What the overlap could have missed, and rows that were deleted, are seen by then.
@@ -62,14 +63,26 @@ impl Refresher {
     /// Reads what is new and puts it in place; a failure is told to health and leaves what was.
     pub(super) async fn refresh(&mut self) {
         let due = self.whole_at.is_none_or(|at| at.elapsed() >= WHOLE_EVERY);
-        let read = match self.newest {
-            Some(newest) if !due => self.changes(newest).await,
-            _ => self.whole().await,
+        let pseudonyms = self.pseudonyms().await;
+        let read = match (pseudonyms, self.newest) {
+            (Ok(pseudonyms), Some(newest)) if !due => self.changes(newest).await.map(|entries| (entries, pseudonyms)),
+            (Ok(pseudonyms), _) => self.whole().await.map(|entries| (entries, pseudonyms)),
+            (Err(reason), _) => Err(reason),
         };
         match read {
-            Ok(entries) => self.put(entries),
+            Ok((entries, pseudonyms)) => self.put(entries, pseudonyms),
             Err(reason) => self.health.set("keys", self.away(&reason)),
         }
+    }
+
+    /// The same as they were where nothing has changed.
+    async fn pseudonyms(&self) -> Result<Arc<Pseudonyms>, String> {
+        let keys = in_time(TIMEOUT, privacy::read_keys(&self.pool)).await?;
+        let known = self.snapshots.current().pseudonyms.clone();
+        if let Some(known) = known.filter(|known| known.keys() == keys) {
+            return Ok(known);
+        }
+        Pseudonyms::new(keys).map(Arc::new).ok_or_else(|| "there is no privacy key to hash users with".into())
     }
 
     async fn whole(&mut self) -> Result<Option<Entries>, String> {
@@ -86,9 +99,9 @@ impl Refresher {
         Ok(changed(changes, &self.snapshots.current().entries, self.max))
     }
 
-    fn put(&self, entries: Option<Entries>) {
+    fn put(&self, entries: Option<Entries>, pseudonyms: Arc<Pseudonyms>) {
         let mut next = super::Snapshot::clone(&self.snapshots.current());
-        next.confirmed_at = Some(Timestamp::now());
+        (next.confirmed_at, next.pseudonyms) = (Some(Timestamp::now()), Some(pseudonyms));
         if let Some(entries) = entries {
             next.entries = Arc::new(entries);
         }

@@ -11,6 +11,7 @@ use wire::Timestamp;
 use super::grant::Grant;
 use super::rate::Bucket;
 use super::secret::Digest;
+use crate::privacy::Pseudonyms;
 
 /// A key that has not been revoked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,11 +43,13 @@ pub(super) struct Snapshot {
     /// When PostgreSQL last confirmed it; none before anything was read.
     pub(super) confirmed_at: Option<Timestamp>,
     pub(super) entries: Arc<Entries>,
+    /// With what users are hashed; some once anything was read.
+    pub(super) pseudonyms: Option<Arc<Pseudonyms>>,
 }
 
 impl Snapshot {
     pub(super) fn empty() -> Self {
-        Self { confirmed_at: None, entries: Arc::default() }
+        Self { confirmed_at: None, entries: Arc::default(), pseudonyms: None }
     }
 
     pub(super) fn find(&self, secret: &str) -> Option<Arc<Entry>> {
@@ -113,8 +116,13 @@ impl Snapshots {
 
     /// Only the refresher calls this, so nothing comes between its reading and its writing.
     pub(super) fn put(&self, next: Snapshot) {
-        let before = self.current.swap(Arc::new(next));
-        let differs = !Arc::ptr_eq(&before.entries, &self.current().entries) || before.confirmed_at.is_none();
+        let next = Arc::new(next);
+        let before = self.current.swap(next.clone());
+        let same_pseudonyms = match (&before.pseudonyms, &next.pseudonyms) {
+            (Some(before), Some(next)) => Arc::ptr_eq(before, next),
+            _ => false,
+        };
+        let differs = !same_pseudonyms || !Arc::ptr_eq(&before.entries, &next.entries);
         if differs {
             self.versions.send_modify(|version| *version += 1);
         }
@@ -136,7 +144,7 @@ pub(super) mod tests {
     }
 
     fn app(entries: &Entries, secret: &str) -> Option<String> {
-        let snapshot = Snapshot { confirmed_at: None, entries: Arc::new(entries.clone()) };
+        let snapshot = Snapshot { entries: Arc::new(entries.clone()), ..Snapshot::empty() };
         snapshot.find(secret).and_then(|entry| entry.key.grant.app().map(str::to_owned))
     }
 

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use devstack::Server;
 use serde_json::json;
-use service::Running;
-use service::client::ApiClient;
 use uuid::Uuid;
 
-use crate::support::{Stack, events, eventually, health_is, healthy, post};
+use crate::support::{Stack, component_is, events, eventually, health_is, healthy, post};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_killed_refuses_and_comes_back_without_ghosts() {
@@ -39,16 +37,6 @@ async fn kafka_killed_refuses_and_comes_back_without_ghosts() {
     assert_eq!(stack.number(&format!("SELECT count() FROM events WHERE event_id IN ({})", list.join(","))).await, 0);
     ingest.stop().await.unwrap();
     sink.stop().await.unwrap();
-}
-
-async fn component_is(role: &Running, component: &str, wanted: &str) {
-    let api = ApiClient::new(Duration::from_secs(5));
-    eventually(Duration::from_secs(30), || async {
-        let answer = api.get(&format!("{}/health/detailed", role.url())).await.map_err(|e| e.to_string())?;
-        let told: serde_json::Value = answer.json().map_err(|e| e.to_string())?;
-        if told["components"][component]["status"] == wanted { Ok(()) } else { Err(told.to_string()) }
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

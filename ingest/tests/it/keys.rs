@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use service::Running;
 use service::client::{Answer, ApiClient};
 
-use crate::support::{ADMIN_TOKEN, Stack, event, events, eventually, health_is};
+use crate::support::{ADMIN_TOKEN, Stack, component_is, event, events, eventually, health_is};
 
 /// What a revocation may take.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
@@ -118,13 +118,7 @@ async fn without_postgresql_the_last_keys_go_on_also_after_a_restart() {
 }
 
 async fn keys_are(ingest: &Running, wanted: &str) {
-    let api = ApiClient::new(Duration::from_secs(5));
-    eventually(Duration::from_secs(30), || async {
-        let answer = api.get(&format!("{}/health/detailed", ingest.url())).await.map_err(|e| e.to_string())?;
-        let told: Value = answer.json().map_err(|e| e.to_string())?;
-        if told["components"]["keys"]["status"] == wanted { Ok(()) } else { Err(told.to_string()) }
-    })
-    .await;
+    component_is(ingest, "keys", wanted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

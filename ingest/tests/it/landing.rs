@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clickhouse::Row;
 use http::Method;
+use ingest::privacy::Subject;
 use rdkafka::producer::FutureRecord;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -36,6 +37,11 @@ async fn every_field_of_an_event_lands_in_its_column() {
     }
     let added = json!({"app": "web", "ingest_seq": 1, "_offset": 0, "wire_format": "json", "schema_version": 1});
     wanted.as_object_mut().unwrap().extend(added.as_object().unwrap().clone());
+    // Of whom it tells, hashes and the network are kept.
+    let pseudonyms = ingest::privacy::read(&stack.postgres).await.unwrap();
+    wanted["user_id"] = pseudonyms.current(Subject::User, "u-17").into();
+    wanted["anon_id"] = pseudonyms.current(Subject::Anon, "a-1").into();
+    wanted["client_net"] = "127.0.0.0/24".into();
     let columns: Vec<&str> = wanted.as_object().unwrap().keys().map(String::as_str).collect();
     let row: Value = one(&stack, &format!("SELECT {} FROM events", columns.join(", "))).await;
     assert_eq!(row, wanted);

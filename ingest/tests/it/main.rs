@@ -8,4 +8,5 @@ mod bad_input;
 mod keys;
 mod killed;
 mod landing;
+mod privacy;
 mod support;

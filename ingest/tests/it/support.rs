@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clickhouse::Client;
 use devstack::TestServers;
-use http::Method;
+use http::{HeaderName, Method};
 use ingest::keys::{Grant, NewKey};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Message, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use service::client::{Answer, ApiClient};
 use service::config::{ClickHouseConfig, KafkaConfig, Loader, PostgresConfig, Secret};
@@ -16,6 +18,7 @@ use sqlx::PgPool;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use uuid::Uuid;
 use wire::Timestamp;
+use wire::topic::Topic;
 
 pub(crate) const WRITE_KEY: &str = "write-key-of-the-test";
 pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-test";
@@ -103,6 +106,16 @@ impl Stack {
         ingest::sink::start(config, Shutdown::new()).await.unwrap()
     }
 
+    /// Every message that a topic has at this moment.
+    pub(crate) async fn messages(&self, topic: Topic) -> Vec<Vec<u8>> {
+        let consumer: BaseConsumer = service::kafka::client_config(&self.kafka)
+            .set("group.id", self.servers.fresh_name("reader"))
+            .create()
+            .unwrap();
+        let (topic, partitions) = (topic.name(&self.kafka.topic_prefix), self.kafka.partitions);
+        tokio::task::spawn_blocking(move || read_to_the_end(&consumer, &topic, partitions)).await.unwrap()
+    }
+
     /// The only value of a query.
     pub(crate) async fn number(&self, sql: &str) -> u64 {
         self.clickhouse.query(&sql.replace('?', "??")).fetch_one().await.unwrap()
@@ -133,6 +146,18 @@ impl Stack {
                    uniqExact(_offset) AS different, max(_offset) + 1 AS width FROM events GROUP BY _partition)";
         assert_eq!(self.number(off).await, 0);
     }
+}
+
+fn read_to_the_end(consumer: &BaseConsumer, topic: &str, partitions: i32) -> Vec<Vec<u8>> {
+    let wait = Duration::from_secs(20);
+    let mut list = TopicPartitionList::new();
+    let mut there = 0;
+    for partition in 0..partitions {
+        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+        there += consumer.fetch_watermarks(topic, partition, wait).unwrap().1;
+    }
+    consumer.assign(&list).unwrap();
+    (0..there).map(|_| consumer.poll(wait).unwrap().unwrap().payload().unwrap_or_default().to_vec()).collect()
 }
 
 fn environment(servers: &TestServers, postgres: &str, folder: &Path) -> Vec<(String, String)> {
@@ -168,6 +193,17 @@ pub(crate) async fn health_is(running: &Running, status: u16) {
     .await;
 }
 
+/// Waits until health says so of a component.
+pub(crate) async fn component_is(role: &Running, component: &str, wanted: &str) {
+    let api = ApiClient::new(Duration::from_secs(5));
+    eventually(Duration::from_secs(30), || async {
+        let answer = api.get(&format!("{}/health/detailed", role.url())).await.map_err(|e| e.to_string())?;
+        let told: Value = answer.json().map_err(|e| e.to_string())?;
+        if told["components"][component]["status"] == wanted { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+}
+
 /// Asks until the answer is good or the deadline has passed.
 pub(crate) async fn eventually<F: Future<Output = Result<(), String>>>(within: Duration, ask: impl Fn() -> F) {
     let deadline = Instant::now() + within;
@@ -197,4 +233,11 @@ pub(crate) async fn post_raw(ingest: &Running, content_type: &str, body: impl In
 
 pub(crate) async fn post(ingest: &Running, body: &Value) -> Answer {
     post_raw(ingest, "application/json", body.to_string()).await
+}
+
+/// Posts as a proxy does that speaks for this address.
+pub(crate) async fn post_from(ingest: &Running, address: &str, body: &Value) -> Answer {
+    let forwarded = (HeaderName::from_static("x-forwarded-for"), address.parse().unwrap());
+    let api = ApiClient::new(Duration::from_secs(60)).with_bearer(WRITE_KEY).with_header(forwarded.0, forwarded.1);
+    api.send_json(Method::POST, &format!("{}/v1/events", ingest.url()), body).await.unwrap()
 }

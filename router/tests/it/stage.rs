@@ -162,7 +162,7 @@ async fn config(servers: &TestServers, data_dir: PathBuf) -> Config {
             database: servers.fresh_name("router"),
             ..ClickHouseConfig::default()
         },
-        auth: AuthConfig { admin_token: Secret::new(TOKEN), ..AuthConfig::default() },
+        auth: AuthConfig { admin_token: Secret::new(TOKEN) },
     }
 }
 

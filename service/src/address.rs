@@ -1,4 +1,4 @@
-//! Whose request it is: the peer, or whom a trusted proxy speaks for.
+//! Whose request it is: the peer, or whom a trusted proxy speaks for. The same wherever players ask.
 
 use std::net::IpAddr;
 
@@ -7,16 +7,18 @@ use ipnet::IpNet;
 
 /// Which peers are proxies that may say whom they speak for.
 #[derive(Debug, Clone)]
-pub(crate) struct AddressRule(Vec<IpNet>);
+pub struct AddressRule(Vec<IpNet>);
 
 impl AddressRule {
-    pub(crate) fn new(trusted_proxies: Vec<IpNet>) -> Self {
+    #[must_use]
+    pub fn new(trusted_proxies: Vec<IpNet>) -> Self {
         Self(trusted_proxies)
     }
 
     /// The listener's address: the last one in the chain of forwarders that is no trusted proxy.
     /// What an untrusted peer says of itself is ignored; so is what is no address.
-    pub(crate) fn listener(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    #[must_use]
+    pub fn listener(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut listener = peer.to_canonical();
         if !self.trusts(listener) {
             return listener;
