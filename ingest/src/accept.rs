@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use service::Problem;
 use uuid::Uuid;
 use wire::event::{AcceptedEvent, ElementError, Event, WireFormat};
@@ -82,9 +83,14 @@ pub(crate) struct Context<'a> {
     pub(crate) pseudonyms: Arc<Pseudonyms>,
 }
 
-/// One event as posted becomes the message that Kafka gets.
-pub(crate) fn event(element: &[u8], context: &Context<'_>, next_seq: impl FnOnce() -> u64) -> Result<Message, Refusal> {
-    let event = Event::parse(element).map_err(|error| Refusal::bad_field(error, element))?;
+/// One event as posted and read becomes the message that Kafka gets.
+pub(crate) fn event(
+    element: &[u8],
+    read: Result<Event, FieldError>,
+    context: &Context<'_>,
+    next_seq: impl FnOnce() -> u64,
+) -> Result<Message, Refusal> {
+    let event = read.map_err(|error| Refusal::bad_field(error, element))?;
     let accepted = envelope(event, context, next_seq());
     let id = accepted.event.event_id;
     Ok(Message::new(id, accepted.event.session_id.as_str(), &accepted))
@@ -113,11 +119,14 @@ fn envelope(mut event: Event, context: &Context<'_>, ingest_seq: u64) -> Accepte
 fn sent_id(element: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Identified {
-        #[serde(alias = "delivery_id")]
-        event_id: String,
+        event_id: Option<Value>,
+        delivery_id: Option<Value>,
+        /// A CloudEvent's.
+        id: Option<Value>,
     }
     let found: Identified = wire::field::parse(element).ok()?;
-    (found.event_id.len() <= 72).then_some(found.event_id)
+    let first = [found.event_id, found.delivery_id, found.id].into_iter().flatten().next()?;
+    first.as_str().filter(|id| id.len() <= 72).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -140,7 +149,8 @@ mod tests {
             place: Place { country: Some("PL".into()), asn: 64500, client_net: "203.0.113.0/24".into() },
             pseudonyms: Arc::new(pseudonyms(&[1])),
         };
-        let message = event(element.to_string().as_bytes(), &context, || 7)?;
+        let element = element.to_string();
+        let message = event(element.as_bytes(), Event::parse(element.as_bytes()), &context, || 7)?;
         Ok(serde_json::from_slice(&message.payload).unwrap())
     }
 

@@ -1,7 +1,7 @@
 //! Cutting a body into elements. Nothing looks into an element here, so a broken one cannot hurt its
 //! neighbours: a JSON array is cut by JSON's own grammar, NDJSON by line feeds.
 
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use service::Problem;
@@ -10,53 +10,43 @@ use wire::FieldError;
 /// Elements of one request; what a player keeps offline for a day fits, what holds a core for a second does not.
 pub(crate) const MAX_ELEMENTS: usize = 10_000;
 
-/// How a body is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    Json,
-    Ndjson,
-}
-
-impl Format {
-    /// By `Content-Type`. `text/plain` is JSON, for `navigator.sendBeacon` can send nothing else without a preflight.
-    ///
-    /// # Errors
-    /// 415 for any other type, and for none.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let unsupported =
-            |what: String| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", what));
-        let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        match essence.as_str() {
-            "application/json" | "text/plain" => Ok(Self::Json),
-            "application/x-ndjson" => Ok(Self::Ndjson),
-            "" => unsupported("a Content-Type is needed: application/json or application/x-ndjson".into()),
-            _ => unsupported("the Content-Type must be application/json or application/x-ndjson".into()),
-        }
-    }
-
-    /// # Errors
-    /// 415 for anything but JSON.
-    pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
-        match Self::of(headers)? {
-            Self::Json => Ok(()),
-            Self::Ndjson => {
-                let detail = "the Content-Type must be application/json";
-                Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-type", detail))
-            }
-        }
-    }
-}
-
-/// The elements of a body of events: 1 to [`MAX_ELEMENTS`] of them.
+/// The elements of an event, an array of events, or `{"events":[…]}`: 1 to [`MAX_ELEMENTS`] of them.
 ///
 /// # Errors
-/// 400 when the body is not of the format or has no element, 413 when it has too many.
-pub(crate) fn events(body: &[u8], format: Format) -> Result<Vec<&[u8]>, Problem> {
-    match format {
-        Format::Ndjson => counted(body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty())),
-        Format::Json => json_events(body),
+/// 400 when the body is not JSON of that form or has no element, 413 when it has too many.
+pub(crate) fn events(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow)]
+        events: Option<&'a RawValue>,
     }
+    require_start(body, b"{[", "the body must be an event, an array of events, or {\"events\":[…]}")?;
+    if body.trim_ascii_start().starts_with(b"[") {
+        return array(".", body);
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|e| not_json(&e))?;
+    match envelope.events {
+        Some(list) => array("events", list.get().as_bytes()),
+        None => Ok(vec![body.trim_ascii()]),
+    }
+}
+
+/// The lines that are not blank: 1 to [`MAX_ELEMENTS`] of them.
+///
+/// # Errors
+/// As [`events`].
+pub(crate) fn lines(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
+    counted(body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()))
+}
+
+/// One object, the only element.
+///
+/// # Errors
+/// 400 when the body is no JSON object.
+pub(crate) fn object(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
+    require_start(body, b"{", "the body must be a JSON object")?;
+    let object: &RawValue = serde_json::from_slice(body).map_err(|e| not_json(&e))?;
+    Ok(vec![object.get().as_bytes()])
 }
 
 /// The elements of `{"deliveries":[…]}`: 1 to [`MAX_ELEMENTS`] of them.
@@ -75,23 +65,6 @@ pub(crate) fn deliveries(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
     array("deliveries", list.get().as_bytes())
 }
 
-fn json_events(body: &[u8]) -> Result<Vec<&[u8]>, Problem> {
-    #[derive(Deserialize)]
-    struct Envelope<'a> {
-        #[serde(borrow)]
-        events: Option<&'a RawValue>,
-    }
-    require_start(body, b"{[", "the body must be an event, an array of events, or {\"events\":[…]}")?;
-    if body.trim_ascii_start().starts_with(b"[") {
-        return array(".", body);
-    }
-    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|e| not_json(&e))?;
-    match envelope.events {
-        Some(list) => array("events", list.get().as_bytes()),
-        None => Ok(vec![body.trim_ascii()]),
-    }
-}
-
 /// serde would read a struct from an array too.
 fn require_start(body: &[u8], any_of: &[u8], detail: &str) -> Result<(), Problem> {
     match body.trim_ascii_start().first() {
@@ -101,7 +74,11 @@ fn require_start(body: &[u8], any_of: &[u8], detail: &str) -> Result<(), Problem
     }
 }
 
-fn array<'a>(field: &str, json: &'a [u8]) -> Result<Vec<&'a [u8]>, Problem> {
+/// The elements of an array: 1 to [`MAX_ELEMENTS`] of them.
+///
+/// # Errors
+/// As [`events`].
+pub(crate) fn array<'a>(field: &str, json: &'a [u8]) -> Result<Vec<&'a [u8]>, Problem> {
     if !json.trim_ascii_start().starts_with(b"[") {
         return Err(FieldError::new(field, "must be an array").into());
     }

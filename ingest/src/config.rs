@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use service::config::{AuthConfig, HttpConfig, KafkaConfig, Loader, PostgresConfig, Problems, Section};
+use service::config::{AuthConfig, HttpConfig, KafkaConfig, Loader, PostgresConfig, Problems, Section, Span};
 use service::kafka::MESSAGE_TIMEOUT;
 
 use crate::geo::GeoConfig;
@@ -21,6 +21,8 @@ pub struct IngestConfig {
     pub listen: SocketAddr,
     /// Body bytes of all requests that wait for Kafka; beyond it requests get 503.
     pub max_in_flight: ByteSize,
+    /// From a request's head to the last byte of its body; a slower one gets 408.
+    pub body_timeout: Span,
     /// Largest body of a compressed request once it is decompressed; `http.max_body` bounds it as it comes.
     pub max_inflated: ByteSize,
     /// Bytes that each compressed byte may become, beyond the first 64 KiB.
@@ -36,6 +38,7 @@ impl Default for IngestConfig {
             id: "ingest".into(),
             listen,
             max_in_flight: ByteSize::mib(64),
+            body_timeout: Span::from_secs(15),
             max_inflated: ByteSize::mib(10),
             max_ratio: 100,
             trusted_proxies: Vec::new(),
@@ -54,8 +57,11 @@ impl Section for IngestConfig {
         if !(1..=4096).contains(&(self.max_in_flight.as_u64() >> 20)) {
             problems.add("max_in_flight", "must be between 1 MiB and 4 GiB");
         }
-        if self.max_inflated.as_u64() == 0 || self.max_inflated > self.max_in_flight {
-            problems.add("max_inflated", "must be above 0 and at most max_in_flight");
+        if self.body_timeout.0.is_zero() {
+            problems.add("body_timeout", "must be above 0");
+        }
+        if self.max_inflated.as_u64() == 0 {
+            problems.add("max_inflated", "must be above 0");
         }
         if self.max_ratio == 0 {
             problems.add("max_ratio", "must be above 0");

@@ -1,15 +1,18 @@
 //! Reading bodies: each bounded by itself, all of them together by the bytes in flight, compressed or not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use service::Problem;
+use service::config::HttpConfig;
 use service::limits::body_problem;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::IngestConfig;
 use crate::inflate::{Encoding, Limits, inflate};
 
 /// Compressed bytes that are inflated on the spot: at the highest ratio still well under a millisecond's work.
@@ -19,6 +22,7 @@ const AT_ONCE: usize = 2 << 10;
 #[derive(Debug)]
 pub(crate) struct Intake {
     max_body: usize,
+    timeout: Duration,
     inflated: Limits,
     /// One permit a byte.
     in_flight: Arc<Semaphore>,
@@ -36,22 +40,26 @@ pub(crate) struct Held {
 }
 
 impl Intake {
-    pub(crate) fn new(max_body: u64, max_in_flight: u64, inflated: Limits) -> Self {
+    pub(crate) fn new(http: &HttpConfig, ingest: &IngestConfig) -> Self {
         let clamp = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            max_body: clamp(max_body),
-            inflated,
-            in_flight: Arc::new(Semaphore::new(clamp(max_in_flight))),
+            max_body: clamp(http.max_body.as_u64()),
+            timeout: ingest.body_timeout.0,
+            inflated: Limits {
+                max_bytes: clamp(ingest.max_inflated.as_u64()),
+                max_ratio: clamp(u64::from(ingest.max_ratio)),
+            },
+            in_flight: Arc::new(Semaphore::new(clamp(ingest.max_in_flight.as_u64()))),
             decoders: Arc::new(Semaphore::new(cores)),
         }
     }
 
     /// # Errors
-    /// 415, 413 or 400 for the body itself, 503 when all requests together hold too much.
+    /// 415, 413, 408 or 400 for the body itself, 503 when all requests together hold too much.
     pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Held, Problem> {
         let encoding = Encoding::of(headers)?;
-        let held = self.receive(body).await?;
+        let held = tokio::time::timeout(self.timeout, self.receive(body)).await.map_err(|_| too_slow())??;
         match encoding {
             None => Ok(held),
             Some(encoding) => self.inflate(encoding, held).await,
@@ -88,6 +96,10 @@ impl Intake {
     }
 }
 
+fn too_slow() -> Problem {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the body came too slowly")
+}
+
 fn unpack(encoding: Encoding, packed: &Held, limits: Limits, in_flight: &Arc<Semaphore>) -> Result<Held, Problem> {
     let mut permit = admit(in_flight, 0)?;
     let body = inflate(encoding, &packed.body, limits, |bytes| {
@@ -107,15 +119,27 @@ fn admit(in_flight: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermi
 mod tests {
     use std::io::Write;
 
-    use http::{StatusCode, header};
+    use bytesize::ByteSize;
+    use http::header;
 
     use super::*;
 
-    const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_ratio: 100 };
+    fn intake(max_body: u64, max_in_flight: u64) -> Intake {
+        let http = HttpConfig { max_body: ByteSize::b(max_body), ..HttpConfig::default() };
+        Intake::new(&http, &IngestConfig { max_in_flight: ByteSize::b(max_in_flight), ..IngestConfig::default() })
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_not_waited_for() {
+        let silent = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        let hasty = Intake { timeout: Duration::from_millis(1), ..intake(10, 15) };
+        let refused = hasty.read(&HeaderMap::new(), silent).await.unwrap_err();
+        assert_eq!(refused.status, StatusCode::REQUEST_TIMEOUT);
+    }
 
     #[tokio::test]
     async fn bodies_are_bounded_each_and_together() {
-        let intake = Intake::new(10, 15, LIMITS);
+        let intake = intake(10, 15);
         let headers = HeaderMap::new();
         let read = |body: &'static str| intake.read(&headers, Body::from(body));
         assert_eq!(read("12345678901").await.unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -133,12 +157,12 @@ mod tests {
         encoder.write_all(&body).unwrap();
         let packed = Bytes::from(encoder.finish().unwrap());
         let headers = HeaderMap::from_iter([(header::CONTENT_ENCODING, "gzip".parse().unwrap())]);
-        let roomy = Intake::new(1 << 20, 200_000, LIMITS);
+        let roomy = intake(1 << 20, 200_000);
         let held = roomy.read(&headers, Body::from(packed.clone())).await.unwrap();
         assert_eq!((&held.body[..], held.received), (&body[..], packed.len()));
         // The packed bytes are let go of, the others are not.
         assert_eq!(roomy.in_flight.available_permits(), 200_000 - body.len());
-        let narrow = Intake::new(1 << 20, 100_000, LIMITS);
+        let narrow = intake(1 << 20, 100_000);
         let refused = narrow.read(&headers, Body::from(packed)).await.unwrap_err();
         assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(narrow.in_flight.available_permits(), 100_000);

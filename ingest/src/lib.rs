@@ -2,9 +2,9 @@
 //!
 //! The path of one event: [`server`] finds the app by its write key in [`keys`]; [`intake`] reads the body under its
 //! bounds and has it inflated ([`inflate`]) where it is compressed; [`body`]
-//! cuts it into elements without looking into them; [`accept`] makes each an event with what only the
-//! server knows ([`geo`]: where it came from) and without what must not be kept ([`privacy`]), or a refusal
-//! that names the field; [`publish`] gives the accepted ones to Kafka, waits
+//! cuts it into elements without looking into them; [`formats`] reads each as an event; [`accept`] adds what only the
+//! server knows ([`geo`]: where it came from), without what must not be kept ([`privacy`]), or refuses it with the
+//! field's name; [`publish`] gives the accepted ones to Kafka, waits
 //! for every acknowledgement and answers. Edges' [`deliveries`] take the same road. Then the [`sink`]
 //! moves them into ClickHouse.
 //!
@@ -22,12 +22,15 @@ pub mod audit;
 mod body;
 mod config;
 mod deliveries;
+mod formats;
 mod geo;
+mod idempotency;
 mod inflate;
 mod intake;
 mod kafka_watch;
 pub mod keys;
 mod metrics;
+mod players;
 pub mod privacy;
 mod publish;
 mod server;

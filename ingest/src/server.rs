@@ -12,32 +12,32 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use service::address::AddressRule;
 use service::{Health, Problem, Running, Shutdown, Starting};
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use uuid::Uuid;
-use wire::Timestamp;
-use wire::event::WireFormat;
 use wire::topic::Topic;
 
-use crate::accept::{self, Context};
-use crate::body::{self, Format};
+use crate::body;
+use crate::formats::json_only;
 use crate::geo::Geo;
-use crate::inflate::Limits;
+use crate::idempotency::{self, Answers};
 use crate::intake::Intake;
 use crate::kafka_watch::KafkaWatch;
-use crate::keys::{Keyed, Keys};
+use crate::keys::Keys;
+use crate::players::Asked;
 use crate::publish::Publisher;
 use crate::{Config, OPENAPI, deliveries, metrics};
 
-struct Ingest {
+pub(crate) struct Ingest {
     /// Configured name and a part that is new at every start, so that a count from 1 is never mistaken for another's.
-    id: String,
+    pub(crate) id: String,
     seq: AtomicU64,
-    keys: Arc<Keys>,
-    addresses: AddressRule,
-    geo: Arc<Geo>,
-    intake: Intake,
-    watch: Arc<KafkaWatch>,
-    listens: Publisher,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) addresses: AddressRule,
+    pub(crate) geo: Arc<Geo>,
+    pub(crate) intake: Intake,
+    pub(crate) answers: Answers,
+    pub(crate) watch: Arc<KafkaWatch>,
+    pub(crate) listens: Publisher,
     deliveries: Publisher,
 }
 
@@ -72,12 +72,14 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
 }
 
 fn routes(state: Arc<Ingest>) -> Router {
-    // Any origin: what a browser may do here, its write key says.
+    // Any origin and any header: what a browser may do here, its write key says. Credentials are let through because
+    // `navigator.sendBeacon` always sends some; nothing here looks at a cookie.
     let cors = CorsLayer::new()
-        .allow_origin(Any)
+        .allow_origin(AllowOrigin::mirror_request())
         .allow_methods([Method::POST])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
-        .expose_headers([header::RETRY_AFTER])
+        .allow_headers(AllowHeaders::mirror_request())
+        .allow_credentials(true)
+        .expose_headers([header::RETRY_AFTER, idempotency::REPLAYED])
         .max_age(std::time::Duration::from_secs(3600));
     Router::new()
         // The layer answers every OPTIONS itself; the route only lets it see them.
@@ -94,7 +96,8 @@ async fn post_events(
     body: Body,
 ) -> Result<Response, Problem> {
     let key = ingest.keys.write(&uri, &headers)?;
-    let answer = ingest.take_events(&key, peer, &headers, body).await;
+    let asked = Asked { key: &key, path: uri.path(), headers: &headers, peer: peer.ip() };
+    let answer = ingest.take_events(&asked, body).await;
     Ok(key.stamp(answer.into_response()))
 }
 
@@ -104,20 +107,12 @@ async fn post_deliveries(
     body: Body,
 ) -> Result<Response, Problem> {
     ingest.keys.operator(&headers)?;
-    Format::json_only(&headers)?;
+    json_only(&headers)?;
     ingest.watch.check()?;
     let held = ingest.intake.read(&headers, body).await?;
     metrics::DELIVERIES.bytes.increment(held.received as u64);
     let elements = body::deliveries(&held.body)?;
     Ok(ingest.deliveries.send(&elements, deliveries::delivery).answer().await)
-}
-
-fn intake(config: &Config) -> Intake {
-    let limits = Limits {
-        max_bytes: usize::try_from(config.ingest.max_inflated.as_u64()).unwrap_or(usize::MAX),
-        max_ratio: usize::try_from(config.ingest.max_ratio).unwrap_or(usize::MAX),
-    };
-    Intake::new(config.http.max_body.as_u64(), config.ingest.max_in_flight.as_u64(), limits)
 }
 
 impl Ingest {
@@ -140,42 +135,15 @@ impl Ingest {
             keys,
             addresses: AddressRule::new(config.ingest.trusted_proxies.clone()),
             geo,
-            intake: intake(config),
+            intake: Intake::new(&config.http, &config.ingest),
+            answers: Answers::default(),
             listens: publisher(Topic::Listens, &metrics::EVENTS),
             deliveries: publisher(Topic::Deliveries, &metrics::DELIVERIES),
             watch,
         })
     }
 
-    fn next_seq(&self) -> u64 {
+    pub(crate) fn next_seq(&self) -> u64 {
         self.seq.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    async fn take_events(
-        &self,
-        key: &Keyed,
-        peer: SocketAddr,
-        headers: &HeaderMap,
-        body: Body,
-    ) -> Result<Response, Problem> {
-        let received_at = Timestamp::now();
-        let format = Format::of(headers)?;
-        // A key that may post nothing for now has no body read.
-        key.spend(0)?;
-        self.watch.check()?;
-        let held = self.intake.read(headers, body).await?;
-        metrics::EVENTS.bytes.increment(held.received as u64);
-        let elements = body::events(&held.body, format)?;
-        key.spend(elements.len())?;
-        let context = Context {
-            app: key.app(),
-            ingest_id: &self.id,
-            received_at,
-            wire_format: WireFormat::Json,
-            place: self.geo.place(self.addresses.listener(peer.ip(), headers)),
-            pseudonyms: self.keys.pseudonyms()?,
-        };
-        let pending = self.listens.send(&elements, |element| accept::event(element, &context, || self.next_seq()));
-        Ok(pending.answer().await)
     }
 }

@@ -1,6 +1,10 @@
 //! Parsing JSON so that a refusal names the field.
 
-use serde::de::DeserializeOwned;
+use std::fmt;
+
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 /// What was wrong with which field of a JSON value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +48,44 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, FieldError> {
     })?;
     deserializer.end().map_err(|e| located(".", &e))?;
     Ok(value)
+}
+
+/// The members of one JSON object, each value as it is written.
+///
+/// # Errors
+/// [`FieldError`] for what is no JSON object.
+pub fn members(json: &[u8]) -> Result<Vec<(String, &RawValue)>, FieldError> {
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(FieldError::new(".", "must be a JSON object"));
+    }
+    let members: Members<'_> = serde_json::from_slice(json).map_err(|e| located(".", &e))?;
+    Ok(members.0)
+}
+
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
+    }
 }
 
 /// serde reports a missing field at its parent's path; the name stands only in the message.

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn json(body: &str) -> Result<Vec<&[u8]>, Problem> {
-    events(body.as_bytes(), Format::Json)
+    events(body.as_bytes())
 }
 
 fn kind(body: &str) -> &'static str {
@@ -42,7 +42,7 @@ fn elements_are_counted() {
     assert_eq!(json(&many(MAX_ELEMENTS)).unwrap().len(), MAX_ELEMENTS);
     assert_eq!(kind(&many(MAX_ELEMENTS + 1)), "too-many-elements");
     let lines = "1\n".repeat(MAX_ELEMENTS + 1);
-    assert_eq!(events(lines.as_bytes(), Format::Ndjson).unwrap_err().kind, "too-many-elements");
+    assert_eq!(super::lines(lines.as_bytes()).unwrap_err().kind, "too-many-elements");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn nesting_cannot_overflow_the_stack() {
 #[test]
 fn lines_stand_alone() {
     let body = b"{\"a\":1}\r\n\n  \n{broken\n\xff\xfe\n{\"b\":2}";
-    assert_eq!(events(body, Format::Ndjson).unwrap(), [&b"{\"a\":1}"[..], b"{broken", b"\xff\xfe", b"{\"b\":2}"]);
+    assert_eq!(lines(body).unwrap(), [&b"{\"a\":1}"[..], b"{broken", b"\xff\xfe", b"{\"b\":2}"]);
 }
 
 #[test]
@@ -69,19 +69,10 @@ fn deliveries_come_in_an_envelope() {
 }
 
 #[test]
-fn content_types() {
-    let of = |name: &'static str, value: &str| {
-        Format::of(&HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]))
-    };
-    assert_eq!(of("content-type", "Application/JSON; charset=utf-8").unwrap(), Format::Json);
-    assert_eq!(of("content-type", "application/x-ndjson").unwrap(), Format::Ndjson);
-    assert_eq!(of("content-type", "text/plain;charset=UTF-8").unwrap(), Format::Json);
-    for bad in ["", "application/xml", "application/jsonx", "\u{7f}"] {
-        let headers = HeaderMap::from_iter([(
-            header::CONTENT_TYPE,
-            http::HeaderValue::from_bytes(bad.as_bytes()).unwrap_or(http::HeaderValue::from_static("?")),
-        )]);
-        assert_eq!(Format::of(&headers).unwrap_err().status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{bad:?}");
+fn one_object_is_one_element() {
+    assert_eq!(object(b" {\"a\":[1]} \n").unwrap(), [b"{\"a\":[1]}"]);
+    for body in ["", "[]", "{} {}", "7", "{"] {
+        assert_eq!(object(body.as_bytes()).unwrap_err().status, 400, "{body}");
     }
 }
 
@@ -109,12 +100,9 @@ fn value() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn any_bytes_are_cut_or_refused(body in prop::collection::vec(any::<u8>(), 0..400)) {
-        for format in [Format::Json, Format::Ndjson] {
-            if let Ok(elements) = events(&body, format) {
-                prop_assert!(!elements.is_empty());
-            }
+        for cut in [events(&body), lines(&body), object(&body), array(".", &body), deliveries(&body)] {
+            prop_assert!(cut.is_err_and(|e| e.status.is_client_error()) || !lines(&body).unwrap().is_empty());
         }
-        let _ = deliveries(&body);
     }
 
     #[test]
@@ -136,7 +124,7 @@ proptest! {
             body.extend_from_slice(good);
             body.push(b'\n');
         }
-        let elements = events(&body, Format::Ndjson).unwrap();
+        let elements = lines(&body).unwrap();
         prop_assert_eq!(elements.iter().filter(|e| **e == good).count(), broken.len());
     }
 }

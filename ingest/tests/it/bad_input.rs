@@ -2,20 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 use service::Running;
-use service::client::{Answer, ApiClient};
+use service::client::ApiClient;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wire::event::BatchAnswer;
 
-use crate::support::{ADMIN_TOKEN, Stack, WRITE_KEY, event, events, post, post_raw};
-
-fn problem(answer: &Answer) -> (u16, String) {
-    assert_eq!(answer.headers["content-type"], "application/problem+json", "{answer:?}");
-    let body: Value = answer.json().unwrap();
-    assert_eq!(body["status"], answer.status.as_u16());
-    (answer.status.as_u16(), body["type"].as_str().unwrap().rsplit(':').next().unwrap().to_owned())
-}
+use crate::support::{ADMIN_TOKEN, Stack, WRITE_KEY, event, events, kind, post, post_raw, post_with, send};
 
 fn with(field: &str, value: Value) -> Value {
     let mut event = event();
@@ -124,7 +119,7 @@ async fn requests_that_cannot_be_read_get_a_problem() {
     ] {
         let answer = post_raw(&ingest, content_type, body.to_owned()).await;
         let brief: String = body.chars().take(40).collect();
-        assert_eq!(problem(&answer), (expected.0, expected.1.to_owned()), "{content_type} {brief}");
+        assert_eq!(kind(&answer), (expected.0, expected.1.to_owned()), "{content_type} {brief}");
     }
     // A batch of nothing but refused elements has the answer of a batch.
     let answer = post(&ingest, &json!([1, {}])).await;
@@ -150,7 +145,7 @@ async fn only_the_right_key_and_token_open() {
         let api = token.map_or(api.clone(), |token| api.with_bearer(token));
         let body = Some(("application/json", good.clone().into()));
         let answer = api.send(Method::POST, &format!("{url}{path}"), body).await.unwrap();
-        assert_eq!(problem(&answer), (401, "unauthorized".into()), "{path} {token:?}");
+        assert_eq!(kind(&answer), (401, "unauthorized".into()), "{path} {token:?}");
     }
 }
 
@@ -161,14 +156,9 @@ async fn methods_paths_and_browsers() {
     let api = ApiClient::new(Duration::from_secs(30));
     let events = format!("{}/v1/events", ingest.url());
     let wrong = api.get(&events).await.unwrap();
-    assert_eq!(problem(&wrong), (405, "method-not-allowed".into()));
+    assert_eq!(kind(&wrong), (405, "method-not-allowed".into()));
     assert!(wrong.headers["allow"].to_str().unwrap().contains("POST"), "{:?}", wrong.headers);
-    assert_eq!(problem(&api.get(&format!("{}/v1/nothing", ingest.url())).await.unwrap()), (404, "not-found".into()));
-    let preflight = api.send(Method::OPTIONS, &events, None).await.unwrap();
-    assert_eq!(preflight.status, 200);
-    assert_eq!(preflight.headers["access-control-allow-origin"], "*");
-    assert!(preflight.headers["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
-    assert_eq!(post(&ingest, &event()).await.headers["access-control-allow-origin"], "*");
+    assert_eq!(kind(&api.get(&format!("{}/v1/nothing", ingest.url())).await.unwrap()), (404, "not-found".into()));
     let described: Value = api.get(&format!("{}/openapi.json", ingest.url())).await.unwrap().json().unwrap();
     assert!(described["paths"]["/v1/events"]["post"]["responses"]["207"].is_object());
     assert!(told_metrics(&api, &ingest).await.contains("tonearm_ingest_accepted_total{kind=\"event\"}"));
@@ -184,8 +174,101 @@ async fn bytes_in_flight_are_bounded_for_all_requests_together() {
     let stack = Stack::new().await;
     let ingest = stack.ingest(&[("TONEARM_HTTP_MAX_BODY", "8MiB"), ("TONEARM_INGEST_MAX_IN_FLIGHT", "1MiB")]).await;
     let answer = post_raw(&ingest, "application/json", " ".repeat(2 << 20)).await;
-    assert_eq!(problem(&answer), (503, "unavailable".into()));
+    assert_eq!(kind(&answer), (503, "unavailable".into()));
     assert_eq!(answer.headers["retry-after"], "1");
     // What was refused no longer counts.
     assert_eq!(post(&ingest, &json!(events(1000))).await.status, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_browser_asks_before_it_posts() {
+    let stack = Stack::new().await;
+    let ingest = stack.ingest(&[]).await;
+    let origin = ("origin", "https://music.example");
+    // A page may set any of these; a beacon with JSON in a Blob asks with credentials.
+    let asks = [
+        origin,
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "authorization,content-encoding,content-type,idempotency-key"),
+    ];
+    let preflight = send(&ingest, Method::OPTIONS, "/v1/events", &asks, Bytes::new()).await;
+    assert_eq!(preflight.status, 200);
+    let header = |name: &str| preflight.headers[name].to_str().unwrap().to_owned();
+    assert_eq!(header("access-control-allow-origin"), origin.1);
+    assert_eq!(header("access-control-allow-credentials"), "true");
+    assert_eq!(header("access-control-allow-methods"), "POST");
+    assert_eq!(header("access-control-allow-headers"), asks[2].1);
+    let json = ("content-type", "application/json");
+    let answer = post_with(&ingest, &[origin, json], event().to_string()).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.headers["access-control-allow-origin"].to_str().unwrap()),
+        (202, origin.1)
+    );
+    // A page reads why it was refused, too.
+    let refused = post_with(&ingest, &[origin, json], "{").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.headers["access-control-allow-origin"].to_str().unwrap()),
+        (400, origin.1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_strange_but_legal_is_kept() {
+    let stack = Stack::new().await;
+    let (ingest, _sink) = (stack.ingest(&[]).await, stack.sink(&[]).await);
+    let deep: Value = serde_json::from_str(&("[".repeat(100) + &"]".repeat(100))).unwrap();
+    let odd = [
+        with("deep", deep),
+        with("nul", json!("a\u{0}b")),
+        with("client_ts", json!("1970-01-01T00:00:00Z")),
+        with("client_ts", json!("2100-01-01T00:00:00Z")),
+        with("extra", json!({"mood": "calm"})),
+    ];
+    let mut lines: Vec<String> = odd.iter().map(Value::to_string).collect();
+    lines.push(with("huge", json!("#")).to_string().replace("\"#\"", "99999999999999999999999999"));
+    let answer = post_raw(&ingest, "application/x-ndjson", lines.join("\n")).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    stack.adds_up(6).await;
+    for (what, wanted) in [
+        ("length(extra) = 209", 1),
+        ("JSONExtractString(extra, 'nul') = 'a\\0b'", 1),
+        ("toYear(event_ts) = 1970", 1),
+        ("toYear(event_ts) = 2100", 1),
+        ("extra = '{\"mood\":\"calm\"}'", 1),
+        ("extra = '{\"huge\":99999999999999999999999999}'", 1),
+        ("extra = ''", 2),
+    ] {
+        assert_eq!(stack.number(&format!("SELECT count() FROM events WHERE {what}")).await, wanted, "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_given_twice_and_fields_too_long_are_refused_alone() {
+    let stack = Stack::new().await;
+    let ingest = stack.ingest(&[]).await;
+    let twice = |name: &str| event().to_string().replacen('{', &format!("{{\"{name}\":1,\"{name}\":2,"), 1);
+    let long = with("mood", json!("x".repeat(5000))).to_string();
+    let lines = [event().to_string(), twice("seq"), twice("mood"), long, event().to_string()].join("\n");
+    let told: BatchAnswer = post_raw(&ingest, "application/x-ndjson", lines).await.json().unwrap();
+    let fields: Vec<_> = told.errors.iter().map(|e| (e.index, e.field.as_deref().unwrap())).collect();
+    assert_eq!((told.accepted, fields), (2, vec![(1, "seq"), (2, "mood"), (3, "extra")]));
+    // Far too many: told at once, before any of them is looked at.
+    let answer = post_raw(&ingest, "application/x-ndjson", "1\n".repeat(100_000)).await;
+    assert_eq!(kind(&answer), (413, "too-many-elements".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_too_slowly_is_given_up() {
+    let stack = Stack::new().await;
+    let ingest = stack.ingest(&[("TONEARM_INGEST_BODY_TIMEOUT", "300ms")]).await;
+    let head = format!(
+        "POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {WRITE_KEY}\r\n\
+         Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{\"event_id\""
+    );
+    let mut stream = tokio::net::TcpStream::connect(ingest.url().trim_start_matches("http://")).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let n = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut answer)).await.unwrap().unwrap();
+    let answer = String::from_utf8_lossy(&answer[..n]);
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("urn:tonearm:problem:timeout"), "{answer}");
 }

@@ -5,6 +5,8 @@
 mod audit;
 mod away;
 mod bad_input;
+mod compressed;
+mod formats;
 mod keys;
 mod killed;
 mod landing;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clickhouse::Client;
 use devstack::TestServers;
 use http::{HeaderName, Method};
+use http_body_util::{BodyExt, Full};
 use ingest::keys::{Grant, NewKey};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Message, Offset, TopicPartitionList};
@@ -240,4 +241,37 @@ pub(crate) async fn post_from(ingest: &Running, address: &str, body: &Value) -> 
     let forwarded = (HeaderName::from_static("x-forwarded-for"), address.parse().unwrap());
     let api = ApiClient::new(Duration::from_secs(60)).with_bearer(WRITE_KEY).with_header(forwarded.0, forwarded.1);
     api.send_json(Method::POST, &format!("{}/v1/events", ingest.url()), body).await.unwrap()
+}
+
+/// Sends a request with the given headers and no other.
+pub(crate) async fn send(
+    ingest: &Running,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Answer {
+    let mut request = http::Request::builder().method(method).uri(format!("{}{path}", ingest.url()));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Full::new(body)).unwrap();
+    let pool = service::client::pool(Duration::from_secs(30), 1);
+    let (head, body) = pool.request(request).await.unwrap().into_parts();
+    Answer { status: head.status, headers: head.headers, body: body.collect().await.unwrap().to_bytes() }
+}
+
+/// Posts to `/v1/events` with the write key and these headers.
+pub(crate) async fn post_with(ingest: &Running, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    let key = format!("Bearer {WRITE_KEY}");
+    let headers = [&[("authorization", key.as_str())], headers].concat();
+    send(ingest, Method::POST, "/v1/events", &headers, body.into()).await
+}
+
+/// The kind of a problem, which names it to clients.
+pub(crate) fn kind(answer: &Answer) -> (u16, String) {
+    assert_eq!(answer.headers["content-type"], "application/problem+json", "{answer:?}");
+    let body: Value = answer.json().unwrap();
+    assert_eq!(body["status"], answer.status.as_u16());
+    (answer.status.as_u16(), body["type"].as_str().unwrap().rsplit(':').next().unwrap().to_owned())
 }
