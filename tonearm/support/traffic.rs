@@ -66,8 +66,7 @@ impl Traffic {
         people::track(rank)
     }
 
-    fn accept(&mut self, mut event: AcceptedEvent) -> AcceptedEvent {
-        let which = self.random.random_range(0..INGESTS);
+    fn accept(&mut self, mut event: AcceptedEvent, which: usize) -> AcceptedEvent {
         self.accepted[which] += 1;
         event.ingest_id = format!("ingest-{which}-0a1b2c3d4e5f");
         event.ingest_seq = self.accepted[which];
@@ -82,6 +81,6 @@ impl Iterator for Traffic {
         let Reverse((now, who)) = self.turns.pop()?;
         let (event, next) = self.listeners[who].turn(now, &self.library, &mut self.random);
         self.turns.push(Reverse((next, who)));
-        Some(self.accept(event))
+        Some(self.accept(event, self.listeners[who].ingest))
     }
 }

@@ -10,5 +10,7 @@ mod formats;
 mod keys;
 mod killed;
 mod landing;
+mod plays;
 mod privacy;
+mod rows;
 mod support;

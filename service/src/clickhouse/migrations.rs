@@ -9,6 +9,9 @@ use sha2::{Digest, Sha256};
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_raw.sql", include_str!("../../../migrations/clickhouse/0001_raw.sql")),
     ("0002_views.sql", include_str!("../../../migrations/clickhouse/0002_views.sql")),
+    ("0003_rollups.sql", include_str!("../../../migrations/clickhouse/0003_rollups.sql")),
+    ("0004_plays.sql", include_str!("../../../migrations/clickhouse/0004_plays.sql")),
+    ("0005_rankings.sql", include_str!("../../../migrations/clickhouse/0005_rankings.sql")),
     ("0009_erasures.sql", include_str!("../../../migrations/clickhouse/0009_erasures.sql")),
     ("0010_tallies.sql", include_str!("../../../migrations/clickhouse/0010_tallies.sql")),
 ];

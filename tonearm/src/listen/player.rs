@@ -99,8 +99,9 @@ impl<'a> Player<'a> {
             ladder = self.fetch_segment(ladder, index).await?;
             let stalled = self.buffer.push(media, self.start.elapsed());
             if startup.is_none() {
-                startup = Some(self.start.elapsed());
-                self.report.start(self.candidate(), &self.buffer).await;
+                let waited = self.start.elapsed();
+                startup = Some(waited);
+                self.report.start(self.candidate(), &self.buffer, waited).await;
             }
             if let Some(stall) = stalled {
                 self.report.stall(self.candidate(), &self.buffer, stall).await;

@@ -20,6 +20,8 @@ pub(super) struct Listener {
     /// The player's clock less the true one.
     clock_ms: i64,
     plays_left: u32,
+    /// Which ingest process its connection leads to.
+    pub(super) ingest: usize,
     play: Option<Play>,
 }
 
@@ -50,7 +52,7 @@ impl Listener {
     pub(super) fn new(random: &mut StdRng) -> Self {
         let person = Person::new(random);
         let session = SessionId::new(Uuid::nil().to_string()).expect("a UUID is printable");
-        Self { person, session, clock_ms: 0, plays_left: 0, play: None }
+        Self { person, session, clock_ms: 0, plays_left: 0, ingest: 0, play: None }
     }
 
     /// The event of this moment, and the moment of the next.
@@ -77,8 +79,13 @@ impl Listener {
             self.session = SessionId::new(people::id(now, random).to_string()).expect("a UUID is printable");
             self.clock_ms = random.random_range(-1500..1500);
             self.plays_left = random.random_range(4..17);
+            self.ingest = random.random_range(0..super::INGESTS);
         }
         self.plays_left -= 1;
+        // A connection is kept alive from one report to the next, mostly.
+        if random.random_range(0..4) == 0 {
+            self.ingest = random.random_range(0..super::INGESTS);
+        }
         Play::new(now, self.person.bitrate_kbps, library, random)
     }
 
@@ -156,7 +163,8 @@ impl Play {
 
     fn step(&mut self, random: &mut StdRng) -> Step {
         if self.seq == 0 {
-            return self.goes_on(EventType::PlayStart, random);
+            let waited = Some(random.random_range(40..900));
+            return Step { stall_ms: waited, ..self.goes_on(EventType::PlayStart, random) };
         }
         if let Some(rest) = self.resumes.take() {
             return Step { what: EventType::Resume, stall_ms: None, next_ms: rest };

@@ -74,8 +74,9 @@ impl<'a> Report<'a> {
         self.send(EventType::Progress, from, buffer, None).await;
     }
 
-    pub(super) async fn start(&mut self, from: &RouteCandidate, buffer: &Buffer) {
-        self.send(EventType::PlayStart, from, buffer, None).await;
+    /// Sent when the first sound is heard, with how long the listener waited for it.
+    pub(super) async fn start(&mut self, from: &RouteCandidate, buffer: &Buffer, waited: Duration) {
+        self.send(EventType::PlayStart, from, buffer, Some(waited)).await;
     }
 
     pub(super) async fn stall(&mut self, from: &RouteCandidate, buffer: &Buffer, stall: Duration) {
@@ -95,7 +96,7 @@ impl<'a> Report<'a> {
         self.send(event_type, from, buffer, None).await;
     }
 
-    async fn send(&mut self, event_type: EventType, from: &RouteCandidate, buffer: &Buffer, stall: Option<Duration>) {
+    async fn send(&mut self, event_type: EventType, from: &RouteCandidate, buffer: &Buffer, waited: Option<Duration>) {
         let heard = whole_millis(buffer.heard());
         let event = Event {
             event_id: Uuid::now_v7(),
@@ -111,7 +112,7 @@ impl<'a> Report<'a> {
             position_ms: Some(heard),
             duration_ms: self.duration.map(whole_millis),
             played_ms: Some(heard),
-            stall_ms: stall.map(whole_millis),
+            stall_ms: waited.map(whole_millis),
             bitrate_kbps: self.bitrate_kbps,
             codec: self.codec.clone(),
             device: Some("tonearm-listen".into()),
