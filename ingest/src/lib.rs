@@ -1,12 +1,11 @@
 //! Ingestion: HTTP to Kafka ([`start`]), Kafka to ClickHouse ([`sink::start`]).
 //!
 //! The path of one event: [`server`] finds the app by its write key in [`keys`]; [`intake`] reads the body under its
-//! bounds and has it inflated ([`inflate`]) where it is compressed; [`body`]
-//! cuts it into elements without looking into them; [`formats`] reads each as an event; [`accept`] adds what only the
-//! server knows ([`geo`]: where it came from), without what must not be kept ([`privacy`]), or refuses it with the
-//! field's name; [`publish`] gives the accepted ones to Kafka, waits
-//! for every acknowledgement and answers. Edges' [`deliveries`] take the same road. Then the [`sink`]
-//! moves them into ClickHouse.
+//! bounds and has it inflated ([`inflate`]) where it is compressed; [`body`] cuts it into elements without looking into
+//! them; [`formats`] reads each as an event; [`accept`] adds what only the server knows ([`clock`]: when it happened,
+//! [`geo`]: where it came from), without what must not be kept ([`privacy`]), or refuses it with the field's name;
+//! [`publish`] gives the accepted ones to Kafka, waits for every acknowledgement and answers. Edges' [`deliveries`]
+//! take the same road. Then the [`sink`] moves them into ClickHouse.
 //!
 //! Promised: an element that was answered as accepted is in Kafka on all in-sync replicas; one
 //! malformed element is refused alone, by its index; a refusal for Kafka's sake comes only after Kafka's
@@ -20,7 +19,9 @@
 mod accept;
 pub mod audit;
 mod body;
+mod clock;
 mod config;
+mod cors;
 mod deliveries;
 mod formats;
 mod geo;

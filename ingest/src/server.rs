@@ -7,25 +7,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, Method, Uri, header};
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use service::address::AddressRule;
 use service::{Health, Problem, Running, Shutdown, Starting};
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use uuid::Uuid;
 use wire::topic::Topic;
 
 use crate::body;
 use crate::formats::json_only;
 use crate::geo::Geo;
-use crate::idempotency::{self, Answers};
+use crate::idempotency::Answers;
 use crate::intake::Intake;
 use crate::kafka_watch::KafkaWatch;
 use crate::keys::Keys;
 use crate::players::Asked;
 use crate::publish::Publisher;
-use crate::{Config, OPENAPI, deliveries, metrics};
+use crate::{Config, OPENAPI, cors, deliveries, metrics};
 
 pub(crate) struct Ingest {
     /// Configured name and a part that is new at every start, so that a count from 1 is never mistaken for another's.
@@ -72,15 +71,7 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
 }
 
 fn routes(state: Arc<Ingest>) -> Router {
-    // Any origin and any header: what a browser may do here, its write key says. Credentials are let through because
-    // `navigator.sendBeacon` always sends some; nothing here looks at a cookie.
-    let cors = CorsLayer::new()
-        .allow_origin(AllowOrigin::mirror_request())
-        .allow_methods([Method::POST])
-        .allow_headers(AllowHeaders::mirror_request())
-        .allow_credentials(true)
-        .expose_headers([header::RETRY_AFTER, idempotency::REPLAYED])
-        .max_age(std::time::Duration::from_secs(3600));
+    let cors = cors::layer(state.keys.clone());
     Router::new()
         // The layer answers every OPTIONS itself; the route only lets it see them.
         .route("/v1/events", post(post_events).options(|| async {}).layer(cors))

@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS events (
     event_ts DateTime64(3, 'UTC') COMMENT 'when it happened: the player''s clock corrected by skew_ms; filter and group by this' CODEC(Delta, ZSTD(1)),
     received_at DateTime64(3, 'UTC') ALIAS event_ts + toIntervalMillisecond(_delay_ms) COMMENT 'when ingest received it, by the server''s clock',
     _delay_ms Int64 COMMENT 'received_at less event_ts, in ms; how received_at is stored' CODEC(T64, ZSTD(1)),
-    skew_ms Int64 COMMENT 'server clock less player clock when it was sent, in ms; 0 where the player did not say when it sent' CODEC(T64, ZSTD(1)),
+    skew_ms Int64 COMMENT 'what was added to the player''s clock to have event_ts, in ms: by how much it was behind the server''s when it sent; 0 where it did not say and could be right' CODEC(T64, ZSTD(1)),
     clock_suspect Bool ALIAS abs(skew_ms) > 86400000 COMMENT 'the player''s clock is off by more than a day',
     client_ts DateTime64(3, 'UTC') ALIAS event_ts - toIntervalMillisecond(skew_ms) COMMENT 'when it happened by the player''s own clock',
     type LowCardinality(String) COMMENT 'play_start, progress, pause, resume, seek, complete, skip, error, stall or quality_change',

@@ -23,6 +23,17 @@ pub struct Server {
 
 impl Server {
     pub fn start(core: Core, program: &str, args: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_with_log(core, program, args, environment, Stdio::inherit())
+    }
+
+    /// As `start`, with its standard error sent elsewhere.
+    pub fn start_with_log(
+        core: Core,
+        program: &str,
+        args: &[&str],
+        environment: &[(&str, &str)],
+        log: Stdio,
+    ) -> anyhow::Result<Self> {
         let mut command = match core {
             Core::First => Command::new("taskset"),
             Core::Any => Command::new(program),
@@ -31,7 +42,8 @@ impl Server {
             command.args(["-c", "0", program]);
         }
         command.args(args).envs(environment.iter().copied());
-        let child = command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start {program}"))?;
+        let child =
+            command.stdin(Stdio::null()).stderr(log).spawn().with_context(|| format!("cannot start {program}"))?;
         Ok(Self { child })
     }
 

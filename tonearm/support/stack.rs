@@ -1,7 +1,7 @@
 //! The real servers with our schema, and our roles as processes.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::ensure;
 use devstack::TestServers;
@@ -87,6 +87,16 @@ impl Stack {
 
     /// Starts a role on a free port and waits until it is ready. The edge's health is on its admin port.
     pub async fn role(&self, role: &str, environment: &[(&str, &str)]) -> anyhow::Result<(Server, String)> {
+        self.role_with_log(role, environment, Stdio::inherit()).await
+    }
+
+    /// As `role`, with its log sent elsewhere.
+    pub async fn role_with_log(
+        &self,
+        role: &str,
+        environment: &[(&str, &str)],
+        log: Stdio,
+    ) -> anyhow::Result<(Server, String)> {
         let (port, admin) = (free_port()?, free_port()?);
         let listen = format!("127.0.0.1:{port}");
         let admin_listen = format!("127.0.0.1:{admin}");
@@ -98,8 +108,8 @@ impl Stack {
         if role == "edge" {
             all.push((&admin_name, &admin_listen));
         }
-        let config = self.config().display().to_string();
-        let server = Server::start(self.core, env!("CARGO_BIN_EXE_tonearm"), &[role, "--config", &config], &all)?;
+        let (program, config) = (env!("CARGO_BIN_EXE_tonearm"), self.config().display().to_string());
+        let server = Server::start_with_log(self.core, program, &[role, "--config", &config], &all, log)?;
         let health = if role == "edge" { &admin_listen } else { &listen };
         ready(&format!("http://{health}/health")).await?;
         Ok((server, format!("http://{listen}")))

@@ -155,9 +155,9 @@ pub struct AcceptedEvent {
     /// The ingest process that accepted it.
     pub ingest_id: String,
     pub received_at: Timestamp,
-    /// `client_ts` corrected by how far the player's clock was off when it sent.
+    /// `client_ts` and `skew_ms`: when it happened by our clock, never after `received_at`.
     pub event_ts: Timestamp,
-    /// Server clock less player clock when it sent, in milliseconds; network time included.
+    /// How far the player's clock was behind ours when it sent, in milliseconds; network time included.
     pub skew_ms: i64,
     /// The wire format it came in.
     pub wire_format: WireFormat,

@@ -53,13 +53,23 @@ impl Keys {
     /// The write key of a request, from its header or its query.
     ///
     /// # Errors
-    /// 401 for none or a wrong one, 503 before any key is known.
+    /// 401 for none or a wrong one, 403 from a page that it does not allow, 503 before any key is known.
     pub(crate) fn write(&self, uri: &Uri, headers: &HeaderMap) -> Result<Keyed, Problem> {
-        let in_query = || Query::<KeyInQuery>::try_from_uri(uri).ok().and_then(|query| query.0.key);
-        let Some(shown) = bearer(headers).map(str::to_owned).or_else(in_query) else {
+        let Some(shown) = shown(uri, headers) else {
             return Err(Problem::unauthorized("a write key is needed, as Authorization: Bearer KEY or ?key=KEY"));
         };
-        self.find(&shown, Kind::Write)?.ok_or_else(|| Problem::unauthorized("the write key is wrong"))
+        let key = self.find(&shown, Kind::Write)?.ok_or_else(|| Problem::unauthorized("the write key is wrong"))?;
+        if key.allows_page(headers) {
+            return Ok(key);
+        }
+        let detail = "the key may not be used by pages of this Origin; `tonearm keys` sets those that may";
+        Err(Problem::new(StatusCode::FORBIDDEN, "origin-refused", detail))
+    }
+
+    /// Whether a page may read the answer: not where its origin is the reason of a refusal.
+    pub(crate) fn allows_page(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let key = shown(uri, headers).and_then(|shown| self.find(&shown, Kind::Write).ok().flatten());
+        key.is_none_or(|key| key.allows_page(headers))
     }
 
     #[allow(dead_code, reason = "for ListenBrainz's API")]
@@ -120,6 +130,11 @@ impl Keys {
     }
 }
 
+fn shown(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let in_query = || Query::<KeyInQuery>::try_from_uri(uri).ok().and_then(|query| query.0.key);
+    bearer(headers).map(str::to_owned).or_else(in_query)
+}
+
 fn nothing_read() -> Problem {
     Problem::unavailable("no keys have been read yet, so none can be checked", 2)
 }
@@ -142,6 +157,13 @@ impl Keyed {
     /// Whose token it is, by the id that the app gives its users; none for a write key.
     pub(crate) fn user_id(&self) -> Option<&str> {
         self.0.key.grant.user_id()
+    }
+
+    /// What is no browser sends no `Origin` and may use any key that it has.
+    fn allows_page(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(header::ORIGIN) else { return true };
+        let allowed = |origin: &str| self.0.key.grant.origins().iter().any(|pattern| pattern.allows(origin));
+        origin.to_str().is_ok_and(allowed)
     }
 
     /// Takes the price of a request with so many events; none beforehand tells whether any could be posted.

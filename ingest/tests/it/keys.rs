@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use devstack::Server;
-use http::Method;
+use http::{HeaderName, HeaderValue, Method, header};
 use ingest::keys::{Grant, Rate};
 use serde_json::{Value, json};
 use service::Running;
@@ -147,4 +147,66 @@ async fn a_key_posts_no_faster_than_its_rate() {
     assert_eq!((other.status.as_u16(), other.headers.contains_key("ratelimit")), (202, false));
     // A bad body is answered with the headers too.
     assert!(post_with(&ingest, &key, &json!(7)).await.headers.contains_key("ratelimit"));
+}
+
+/// A browser's request from a page of this origin.
+async fn from_page(ingest: &Running, method: Method, key: &str, origin: &str, in_query: bool) -> Answer {
+    let api = ApiClient::new(Duration::from_secs(30)).with_header(header::ORIGIN, origin.parse().unwrap());
+    let ask = ("access-control-request-headers", "authorization,content-type");
+    let url = format!("{}/v1/events", ingest.url());
+    if method == Method::OPTIONS {
+        let api = api.with_header(HeaderName::from_static(ask.0), HeaderValue::from_static(ask.1));
+        let api = api.with_header(HeaderName::from_static("access-control-request-method"), "POST".parse().unwrap());
+        return api.send(method, &url, None).await.unwrap();
+    }
+    if in_query {
+        let body = Some(("text/plain", event().to_string().into()));
+        return api.send(method, &format!("{url}?key={key}"), body).await.unwrap();
+    }
+    api.with_bearer(key).send_json(method, &url, &event()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_uses_a_key_only_where_its_origin_is_allowed() {
+    let stack = Stack::new().await;
+    let origins = ["https://*.example.com", "http://localhost:*"].map(|origin| origin.parse().unwrap());
+    let key = stack.key(Grant::Write { app: "web".into(), origins: origins.to_vec(), rate: None }, None).await;
+    let native = stack.key(write("native", None), None).await;
+    let ingest = stack.ingest(&[]).await;
+    for good in ["https://app.example.com", "http://localhost:5173"] {
+        let preflight = from_page(&ingest, Method::OPTIONS, &key, good, false).await;
+        assert_eq!(
+            (preflight.status.as_u16(), &preflight.headers["access-control-allow-origin"]),
+            (200, &good.parse().unwrap())
+        );
+        assert!(preflight.headers["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
+        for in_query in [false, true] {
+            let answer = from_page(&ingest, Method::POST, &key, good, in_query).await;
+            assert_eq!(
+                (answer.status.as_u16(), &answer.headers["access-control-allow-origin"]),
+                (202, &good.parse().unwrap())
+            );
+            assert!(answer.headers["vary"].to_str().unwrap().contains("origin"), "{answer:?}");
+        }
+    }
+    for (key, origin) in
+        [(&key, "https://example.com.evil.test"), (&key, "null"), (&key, ""), (&native, "https://app.example.com")]
+    {
+        for in_query in [false, true] {
+            let refused = from_page(&ingest, Method::POST, key, origin, in_query).await;
+            let problem: Value = refused.json().unwrap();
+            assert_eq!(
+                (refused.status.as_u16(), &problem["type"]),
+                (403, &json!("urn:tonearm:problem:origin-refused"))
+            );
+            assert!(!refused.headers.contains_key("access-control-allow-origin"), "{refused:?}");
+        }
+    }
+    // A page with a wrong key may read that it is wrong; what is no page needs no origin.
+    let wrong = from_page(&ingest, Method::POST, "no-key-of-anybody", "https://a.example", false).await;
+    assert_eq!(
+        (wrong.status.as_u16(), &wrong.headers["access-control-allow-origin"]),
+        (401, &"https://a.example".parse().unwrap())
+    );
+    assert_eq!(post_with(&ingest, &native, &event()).await.status, 202);
 }

@@ -6,6 +6,7 @@
 mod support;
 
 mod command_line;
+mod keys;
 mod local_stack;
 mod one_listen;
 mod sink_killed;

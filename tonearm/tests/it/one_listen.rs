@@ -106,6 +106,7 @@ async fn the_rest_serves_while_it_is_dead(stack: &LocalStack, role: &Role) {
         let answer = api
             .clone()
             .with_bearer(&at.write_key)
+            .with_header(http::header::ORIGIN, http::HeaderValue::from_static("http://localhost:5173"))
             .send_json(Method::POST, &format!("{}/v1/events", at.ingest), &event())
             .await
             .unwrap();
