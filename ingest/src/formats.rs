@@ -4,6 +4,8 @@
 //! names the field as the sender wrote it.
 
 pub(crate) mod cloudevents;
+pub(crate) mod cmcd;
+pub(crate) mod listenbrainz;
 
 use http::{HeaderMap, StatusCode, header};
 use service::Problem;

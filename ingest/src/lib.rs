@@ -2,7 +2,8 @@
 //!
 //! The path of one event: [`server`] finds the app by its write key in [`keys`]; [`intake`] reads the body under its
 //! bounds and has it inflated ([`inflate`]) where it is compressed; [`body`] cuts it into elements without looking into
-//! them; [`formats`] reads each as an event; [`accept`] adds what only the server knows ([`clock`]: when it happened,
+//! them; [`formats`] reads each as an event, in whatever form [`players`] post it ([`listenbrainz`] has an API of its
+//! own); [`accept`] adds what only the server knows ([`clock`]: when it happened,
 //! [`geo`]: where it came from), without what must not be kept ([`privacy`]), or refuses it with the field's name;
 //! [`publish`] gives the accepted ones to Kafka, waits for every acknowledgement and answers. Edges' [`deliveries`]
 //! take the same road. Then the [`sink`] moves them into ClickHouse.
@@ -30,6 +31,7 @@ mod inflate;
 mod intake;
 mod kafka_watch;
 pub mod keys;
+mod listenbrainz;
 mod metrics;
 mod players;
 pub mod privacy;

@@ -6,11 +6,12 @@ use axum::body::Body;
 use axum::response::Response;
 use http::HeaderMap;
 use service::Problem;
-use wire::Timestamp;
-use wire::event::WireFormat;
+use wire::event::{Event, WireFormat};
+use wire::{FieldError, Timestamp};
 
 use crate::accept::{self, Context};
-use crate::formats::Format;
+use crate::body;
+use crate::formats::{Format, cmcd, essence, unsupported};
 use crate::keys::Keyed;
 use crate::metrics;
 use crate::server::Ingest;
@@ -29,32 +30,49 @@ impl Ingest {
     /// # Errors
     /// 4xx for what cannot be read as events, 429, 503.
     pub(crate) async fn take_events(&self, asked: &Asked<'_>, body: Body) -> Result<Response, Problem> {
-        let received_at = Timestamp::now();
         let format = Format::of(asked.headers)?;
+        let read = |element: &[u8]| format.read(element, asked.headers, asked.key.app());
+        self.take(asked, body, format.wire_format(), |body| format.cut(body), read).await
+    }
+
+    /// `POST /v1/cmcd`.
+    ///
+    /// # Errors
+    /// As [`Ingest::take_events`].
+    pub(crate) async fn take_cmcd(&self, asked: &Asked<'_>, body: Body) -> Result<Response, Problem> {
+        // A beacon can only say that it is text.
+        if !matches!(essence(asked.headers).as_str(), "application/cmcd" | "text/plain") {
+            return Err(unsupported("application/cmcd, or text/plain with the same lines"));
+        }
+        let read = |line: &[u8]| cmcd::event(line, asked.key.app(), &self.plays);
+        self.take(asked, body, WireFormat::Cmcd, body::lines, read).await
+    }
+
+    async fn take(
+        &self,
+        asked: &Asked<'_>,
+        body: Body,
+        wire_format: WireFormat,
+        cut: impl for<'b> Fn(&'b [u8]) -> Result<Vec<&'b [u8]>, Problem>,
+        read: impl Fn(&[u8]) -> Result<Event, FieldError>,
+    ) -> Result<Response, Problem> {
+        let received_at = Timestamp::now();
         // A key that may post nothing for now has no body read.
         asked.key.spend(0)?;
         self.watch.check()?;
         let held = self.intake.read(asked.headers, body).await?;
         metrics::EVENTS.bytes.increment(held.received as u64);
         let begun = self.answers.begin(asked.headers, asked.key.app(), asked.path, &held.body)?;
-        begun.answer(self.publish(asked, format, received_at, &held.body)).await
-    }
-
-    async fn publish(
-        &self,
-        asked: &Asked<'_>,
-        format: Format,
-        received_at: Timestamp,
-        body: &[u8],
-    ) -> Result<Response, Problem> {
-        let elements = format.cut(body)?;
-        asked.key.spend(elements.len())?;
-        let context = self.context(asked, received_at, format.wire_format())?;
-        let pending = self.listens.send(&elements, |element| {
-            let event = format.read(element, asked.headers, context.app);
-            accept::event(element, event, &context, || self.next_seq())
-        });
-        Ok(pending.answer().await)
+        let publish = async {
+            let elements = cut(&held.body)?;
+            asked.key.spend(elements.len())?;
+            let context = self.context(asked, received_at, wire_format)?;
+            let pending = self
+                .listens
+                .send(&elements, |element| accept::event(element, read(element), &context, || self.next_seq()));
+            Ok(pending.answer().await)
+        };
+        begun.answer(publish).await
     }
 
     /// # Errors

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use wire::topic::Topic;
 
 use crate::body;
+use crate::formats::cmcd::plays::Plays;
 use crate::formats::json_only;
 use crate::geo::Geo;
 use crate::idempotency::Answers;
@@ -24,7 +25,7 @@ use crate::kafka_watch::KafkaWatch;
 use crate::keys::Keys;
 use crate::players::Asked;
 use crate::publish::Publisher;
-use crate::{Config, OPENAPI, cors, deliveries, metrics};
+use crate::{Config, OPENAPI, cors, deliveries, listenbrainz, metrics};
 
 pub(crate) struct Ingest {
     /// Configured name and a part that is new at every start, so that a count from 1 is never mistaken for another's.
@@ -35,6 +36,7 @@ pub(crate) struct Ingest {
     pub(crate) geo: Arc<Geo>,
     pub(crate) intake: Intake,
     pub(crate) answers: Answers,
+    pub(crate) plays: Plays,
     pub(crate) watch: Arc<KafkaWatch>,
     pub(crate) listens: Publisher,
     deliveries: Publisher,
@@ -74,8 +76,11 @@ fn routes(state: Arc<Ingest>) -> Router {
     let cors = cors::layer(state.keys.clone());
     Router::new()
         // The layer answers every OPTIONS itself; the route only lets it see them.
-        .route("/v1/events", post(post_events).options(|| async {}).layer(cors))
+        .route("/v1/events", post(post_events).options(|| async {}))
+        .route("/v1/cmcd", post(post_cmcd).options(|| async {}))
+        .layer(cors)
         .route("/v1/deliveries", post(post_deliveries))
+        .merge(listenbrainz::routes())
         .with_state(state)
 }
 
@@ -89,6 +94,19 @@ async fn post_events(
     let key = ingest.keys.write(&uri, &headers)?;
     let asked = Asked { key: &key, path: uri.path(), headers: &headers, peer: peer.ip() };
     let answer = ingest.take_events(&asked, body).await;
+    Ok(key.stamp(answer.into_response()))
+}
+
+async fn post_cmcd(
+    State(ingest): State<Arc<Ingest>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let key = ingest.keys.write(&uri, &headers)?;
+    let asked = Asked { key: &key, path: uri.path(), headers: &headers, peer: peer.ip() };
+    let answer = ingest.take_cmcd(&asked, body).await;
     Ok(key.stamp(answer.into_response()))
 }
 
@@ -128,6 +146,7 @@ impl Ingest {
             geo,
             intake: Intake::new(&config.http, &config.ingest),
             answers: Answers::default(),
+            plays: Plays::new(),
             listens: publisher(Topic::Listens, &metrics::EVENTS),
             deliveries: publisher(Topic::Deliveries, &metrics::DELIVERIES),
             watch,

@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS events (
     _ahead_ms Nullable(Int64) COMMENT 'position_ms less played_ms, in ms: 0 until the listener seeks; how position_ms is stored' CODEC(ZSTD(1)),
     duration_ms Nullable(UInt64) COMMENT 'how long the track is, in ms' CODEC(ZSTD(1)),
     played_ms Nullable(UInt64) COMMENT 'audible time of this play so far, in ms; cumulative, so take max() per play, never sum()' CODEC(T64, ZSTD(1)),
-    stall_ms Nullable(UInt64) COMMENT 'with type stall: how long playback stood still, in ms; with play_start: how long the listener waited for the first sound' CODEC(T64, ZSTD(1)),
+    stall_ms Nullable(UInt64) COMMENT 'with type stall: how long playback stood still, in ms; with play_start: how long the listener waited for the first sound; with resume, from players that tell of a stall as it begins (CMCD): how long the stall before it was' CODEC(T64, ZSTD(1)),
     bitrate_kbps Nullable(UInt32) COMMENT 'of the rendition played, in kbit/s' CODEC(T64, ZSTD(1)),
     codec LowCardinality(String) COMMENT 'RFC 6381 name, such as mp4a.40.2; empty where not sent',
     device LowCardinality(String) COMMENT 'as the player names it; empty where not sent',

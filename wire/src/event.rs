@@ -82,8 +82,8 @@ pub struct Event {
     /// Cumulative audible time of this play, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub played_ms: Option<u64>,
-    /// How long playback stood still, in milliseconds, with `stall`; how long the listener waited for the first
-    /// sound, with `play_start`.
+    /// How long playback stood still, in milliseconds, with `stall` or with the `resume` after one; how long the
+    /// listener waited for the first sound, with `play_start`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stall_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -72,7 +72,6 @@ impl Keys {
         key.is_none_or(|key| key.allows_page(headers))
     }
 
-    #[allow(dead_code, reason = "for ListenBrainz's API")]
     /// The user whose token this is; none for what is no user's token.
     ///
     /// # Errors
@@ -153,7 +152,6 @@ impl Keyed {
         self.0.key.grant.app().unwrap_or_default()
     }
 
-    #[allow(dead_code, reason = "for ListenBrainz's API")]
     /// Whose token it is, by the id that the app gives its users; none for a write key.
     pub(crate) fn user_id(&self) -> Option<&str> {
         self.0.key.grant.user_id()

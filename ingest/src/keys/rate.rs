@@ -144,6 +144,19 @@ impl Allowance {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+
+    /// As ListenBrainz writes them, and as its clients wait by.
+    pub(crate) fn write_as_listenbrainz(&self, headers: &mut HeaderMap, now: wire::Timestamp) {
+        let reset = now.as_millis() / 1000 + i64::from(self.reset_s);
+        for (name, value) in [
+            ("x-ratelimit-limit", i64::from(self.rate.burst)),
+            ("x-ratelimit-remaining", i64::from(self.remaining)),
+            ("x-ratelimit-reset-in", i64::from(self.reset_s)),
+            ("x-ratelimit-reset", reset),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod formats;
 mod keys;
 mod killed;
 mod landing;
+mod players;
 mod plays;
 mod privacy;
 mod rows;

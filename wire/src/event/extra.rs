@@ -63,6 +63,12 @@ impl Members {
         self.names.is_empty()
     }
 
+    /// Whether a member can surely be added: escaped, a name may take six times its length.
+    #[must_use]
+    pub fn has_room_for(&self, name: &str, value: &RawValue) -> bool {
+        self.json.len() + 6 * name.len() + value.get().len() + 5 <= MAX_EXTRA
+    }
+
     /// # Errors
     /// When there are too many bytes.
     pub fn push(&mut self, name: &str, value: &RawValue) -> Result<(), FieldError> {
