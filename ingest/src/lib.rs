@@ -36,6 +36,7 @@ mod metrics;
 mod players;
 pub mod privacy;
 mod publish;
+pub mod royalties;
 mod server;
 pub mod sink;
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{audit, keys, listen};
+use crate::{audit, keys, listen, royalties};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -36,6 +36,9 @@ pub(crate) enum Command {
     Keys(keys::Command),
     /// Prove that what was accepted is stored once, in the raw tables and in every view
     Audit(audit::Options),
+    /// Freeze a day's streams by track, and show what is to be paid
+    #[command(subcommand)]
+    Royalties(royalties::Command),
     /// Listen to a track as a player does
     Listen(listen::Options),
 }

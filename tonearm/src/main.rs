@@ -6,6 +6,7 @@ mod keys;
 mod listen;
 mod migrate;
 mod role;
+mod royalties;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Catalog(args) => role::run(&args, catalog::Config::read, catalog::start),
         Command::Migrate(args) => migrate::run(&args),
         Command::Keys(command) => keys::run(command),
+        Command::Royalties(command) => royalties::run(command),
         Command::Listen(options) => listen::run(options),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -14,4 +14,5 @@ mod players;
 mod plays;
 mod privacy;
 mod rows;
+mod royalties;
 mod support;
