@@ -132,7 +132,9 @@ async fn a_key_posts_no_faster_than_its_rate() {
         (first.status.as_u16(), &first.headers["ratelimit-policy"]),
         (202, &"\"key\";q=20;w=20;qu=\"events\"".parse().unwrap())
     );
-    assert_eq!(first.headers["ratelimit"], "\"key\";r=5;t=15");
+    // A second or two may have passed since.
+    let left = first.headers["ratelimit"].to_str().unwrap();
+    assert!((5..9).any(|r| left == format!("\"key\";r={r};t={}", 20 - r)), "{left}");
     let second = post_with(&ingest, &key, &json!(events(15))).await;
     assert_eq!(
         (second.status.as_u16(), second.headers["content-type"].to_str().unwrap()),
