@@ -97,7 +97,7 @@ SELECT
     count() AS events,
     countIf(type = 'play_start') AS starts,
     countIf(type = 'stall') AS stalls,
-    sumIf(ifNull(stall_ms, 0), type = 'stall') AS stalled_ms,
+    sumIf(ifNull(stall_ms, 0), type IN ('stall', 'resume')) AS stalled_ms,
     countIf(type = 'error') AS errors,
     quantilesTDigestIfState(0.5, 0.95, 0.99)(ifNull(stall_ms, 0), type = 'play_start' AND stall_ms IS NOT NULL) AS startup,
     quantilesTDigestIfState(0.05, 0.5)(toUInt64(ifNull(bitrate_kbps, 0)), type = 'progress' AND bitrate_kbps IS NOT NULL) AS bitrate

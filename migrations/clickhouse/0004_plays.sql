@@ -29,7 +29,7 @@ CREATE TABLE IF NOT EXISTS play_states (
     served SimpleAggregateFunction(max, Tuple(event_ts DateTime64(3, 'UTC'), pop String, edge_id String)) COMMENT 'what the last event that names an edge says of it' CODEC(ZSTD(1)),
     decided SimpleAggregateFunction(max, Tuple(event_ts DateTime64(3, 'UTC'), decision_id UUID)) COMMENT 'the last routing decision' CODEC(ZSTD(1)),
     decisions SimpleAggregateFunction(groupUniqArrayArray(20), Array(UUID)) COMMENT 'routing decisions it was played by, 20 at most' CODEC(ZSTD(1)),
-    stalls SimpleAggregateFunction(groupUniqArrayArray(100), Array(Tuple(event_id UUID, stall_ms UInt64))) COMMENT 'times that playback stood still, 100 at most' CODEC(ZSTD(1)),
+    stalls SimpleAggregateFunction(groupUniqArrayArray(100), Array(Tuple(event_id UUID, stall_ms UInt64, begins UInt8))) COMMENT 'times that playback stood still, and resumes that tell how long it did, 100 at most' CODEC(ZSTD(1)),
     errors SimpleAggregateFunction(groupUniqArrayArray(100), Array(UUID)) COMMENT 'error events, 100 at most' CODEC(ZSTD(1)),
     INDEX by_session session_id TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_user user_id TYPE bloom_filter(0.01) GRANULARITY 4
@@ -67,7 +67,7 @@ SELECT
     max((if(pop = '', toDateTime64(0, 3, 'UTC'), event_ts), toString(pop), toString(edge_id))) AS served,
     max((if(isNull(decision_id), toDateTime64(0, 3, 'UTC'), event_ts), ifNull(decision_id, toUUID('00000000-0000-0000-0000-000000000000')))) AS decided,
     groupUniqArrayArray(20)(if(isNull(decision_id), [], [assumeNotNull(decision_id)])) AS decisions,
-    groupUniqArrayArray(100)(if(type = 'stall', [(event_id, ifNull(stall_ms, 0))], [])) AS stalls,
+    groupUniqArrayArray(100)(if(type = 'stall' OR (type = 'resume' AND stall_ms > 0), [(event_id, ifNull(stall_ms, 0), toUInt8(type = 'stall'))], [])) AS stalls,
     groupUniqArrayArray(100)(if(type = 'error', [event_id], [])) AS errors
 FROM events
 GROUP BY day, track_id, session_id, play_id, app, received_hour
@@ -133,7 +133,7 @@ SELECT
     startup_ms,
     bitrate_from_kbps,
     bitrate_to_kbps,
-    length(all_stalls) AS stalls,
+    arraySum(all_stalls.begins) AS stalls,
     arraySum(all_stalls.stall_ms) AS stalled_ms,
     length(all_errors) AS errors,
     decisions,
@@ -198,7 +198,7 @@ SELECT
     startup_ms,
     bitrate_from_kbps,
     bitrate_to_kbps,
-    length(all_stalls) AS stalls,
+    arraySum(all_stalls.begins) AS stalls,
     arraySum(all_stalls.stall_ms) AS stalled_ms,
     length(all_errors) AS errors,
     decisions,

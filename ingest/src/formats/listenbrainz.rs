@@ -1,7 +1,8 @@
 //! Listens as ListenBrainz's API takes them: the rules and the words of its server.
 //!
 //! A `single` or `import` listen becomes one `complete`: it was heard, says its sender, from `listened_at` on, for
-//! `duration_played`, or else for all of its duration. `playing_now` becomes a `play_start` without a play, because
+//! `duration_played`, or else for all of its duration. Its time is `listened_at`: `plays` believes what was heard up to when
+//! the listen was received. `playing_now` becomes a `play_start` without a play, because
 //! nothing ties it to the listen that follows. The track is `additional_info.track_id` or `recording_mbid`; without either
 //! it is `lb-` and an id derived from artist and title. Names, and what `additional_info` has room for, go into `extra`.
 //!
@@ -12,7 +13,7 @@ mod rules;
 
 use serde_json::Value;
 use serde_json::value::to_raw_value;
-use wire::event::{Event, EventType, MAX_MEDIA_MS, MAX_TEXT, Members};
+use wire::event::{Event, EventType, MAX_TEXT, Members};
 use wire::{PlayId, SessionId, Timestamp, TrackId};
 
 use super::derived_id;
@@ -39,7 +40,6 @@ impl Submission {
 fn event(listen: &Listen, listener: &Listener<'_>, received_at: Timestamp) -> Event {
     let Listener { app, user_id, pseudonym } = *listener;
     let track_id = track_id(listen);
-    let started = listen.listened_at.unwrap_or(received_at);
     // A `playing_now` has no time of its own; one that is sent again comes within seconds.
     let moment = listen.listened_at.map_or(received_at.as_millis() / 10_000, Timestamp::as_millis).to_string();
     // A listen that was sent once by itself and then in an import is the same listen.
@@ -52,7 +52,7 @@ fn event(listen: &Listen, listener: &Listener<'_>, received_at: Timestamp) -> Ev
         event_type: if listen.listened_at.is_some() { EventType::Complete } else { EventType::PlayStart },
         session_id: SessionId::new(format!("lb-{session}")).expect("short and printable"),
         track_id,
-        client_ts: ended(started, heard, received_at),
+        client_ts: listen.listened_at.unwrap_or(received_at),
         sent_at: None,
         play_id: listen.listened_at.map(|_| PlayId::new(format!("lb-{event_id}")).expect("short and printable")),
         seq: None,
@@ -76,12 +76,6 @@ fn event(listen: &Listen, listener: &Listener<'_>, received_at: Timestamp) -> Ev
         schema_version: None,
         extra: extra(listen),
     }
-}
-
-/// After what was heard, but not in the future: some clients tell when they sent, not when it began.
-fn ended(started: Timestamp, heard: Option<u64>, received_at: Timestamp) -> Timestamp {
-    let heard = i64::try_from(heard.unwrap_or(0).min(MAX_MEDIA_MS)).unwrap_or(0);
-    started.saturating_add_millis(heard).min(started.max(received_at))
 }
 
 fn track_id(listen: &Listen) -> TrackId {

@@ -53,6 +53,9 @@ async fn a_play_that_is_told_in_cmcd() {
             "{what}"
         );
     }
+    let play = "SELECT count() FROM plays WHERE session_id = 's-1' AND stalls = 1 AND stalled_ms = 1000 AND startup_ms = 400 \
+                AND heard_ms = 49600 AND is_stream AND completed";
+    assert_eq!(stack.number(play).await, 1);
     assert_eq!(kind(&cmcd(&ingest, "application/json", &start).await), (415, "unsupported-type".into()));
     assert_eq!(kind(&cmcd(&ingest, "application/cmcd", "\n").await), (400, "empty-batch".into()));
 }
@@ -115,6 +118,8 @@ async fn listens_by_listenbrainzs_api() {
             "{what}"
         );
     }
+    // They were sent when they had been heard, so they are believed.
+    assert_eq!(stack.number("SELECT count() FROM plays WHERE is_stream AND heard_ms = 200000").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
