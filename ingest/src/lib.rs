@@ -11,11 +11,11 @@
 //! Promised: an element that was answered as accepted is in Kafka on all in-sync replicas; one
 //! malformed element is refused alone, by its index; a refusal for Kafka's sake comes only after Kafka's
 //! own deadline, so nothing arrives that will not arrive later still; bodies, elements and bytes in
-//! flight are bounded, and reaching a bound is a 4xx or a 503. Each row of Kafka is in ClickHouse exactly
-//! once, through crashes of the sink, of Kafka and of ClickHouse.
+//! flight are bounded, and reaching a bound is a 4xx or a 503. Each message of Kafka is in ClickHouse exactly
+//! once, through crashes of the sink, of Kafka and of ClickHouse: as a row, as a repeat or as a dead letter.
 //! Not promised: that an element refused with 503 is *not* in Kafka (its acknowledgement may have been
-//! lost). A client sends again with the same `event_id`, and both copies stay in the raw table until
-//! the sink filters by it; the views count by id.
+//! lost). A client sends again with the same `event_id`, and the sink stores it once, as far back as its
+//! window reaches.
 
 mod accept;
 pub mod audit;

@@ -1,36 +1,57 @@
 //! Kafka to ClickHouse, each message exactly once.
 //!
 //! The path of one batch: [`mover`], one thread, polls messages and gives each to its [`partition`], whose
-//! [`batch`] keeps it as a row ([`rows`]) or, where it is none, as a [`dead_letter`]. A batch that is due
-//! is announced: its offsets, the [`intent`], go into the metadata of Kafka's commit. Only then an
-//! [`insert`] task takes it to ClickHouse, under a token that names these offsets. Then the offset after
-//! it is committed, and the intent with it is gone.
+//! [`batch`] keeps it as a row ([`rows`]); or among the [`repeats`], where the [`window`] of the partition's last
+//! ids knows it; or, where it cannot be read, as a [`dead_letter`]. A batch that is due is announced: its
+//! offsets, the [`intent`], go into the metadata of Kafka's commit. Only then an [`insert`] task takes it to
+//! ClickHouse, under a token that names these offsets. Then the offset after it is committed, and the intent
+//! with it is gone.
 //!
 //! Why that is exactly once: whoever gets the partition next, after a crash at any point, reads the
 //! intent first, gathers exactly those offsets again and inserts them under the same token, which
-//! ClickHouse drops if it has it. Kafka fences commits of a sink that lost its partitions, and all
-//! commits are made by the thread that learns of the loss, so none comes late.
+//! ClickHouse drops if it has it. It sorts messages as they were sorted before: rows and repeats by what ClickHouse
+//! has of the offsets before the range ([`recall`]), as far back as the intent says. Kafka fences commits of
+//! a sink that lost its partitions, and an insert begins only under a [`lease`] that a commit has renewed, so
+//! that a process which was stopped and goes on inserts nothing that nobody awaits any more.
 //!
-//! Promised: nothing is skipped. A message that cannot be read goes to the dead-letter topic and table;
-//! a batch that ClickHouse refuses is tried for ever while its partition waits and health says why.
-//! Memory is bounded by `max_buffered`. A batch is visible about `batch_wait` after its first message.
-//! Not promised: that a message which a client produced twice is stored once; a topic that is deleted
-//! and made anew under the same name reuses offsets, and so tokens, of the last 10,000 batches.
+//! A batch that ClickHouse refuses for its rows ([`verdict`]) is cut in two, each half announced in its turn, until
+//! the row at fault stands alone. It is set aside once it is clear that the table takes others ([`fault`]);
+//! its [`original`] goes to the dead letters.
+//!
+//! Promised: nothing is skipped. Every offset that Kafka has handed out ends in one row of one table: the
+//! topic's own, `repeats` or `dead_letter`. What ClickHouse does not take for reasons of its own is tried for ever
+//! while its partition waits, the sink stays in its group, and health says why. A batch is visible about
+//! `batch_wait` after its first message. Memory is bounded by `max_buffered`, 16 MiB that librdkafka
+//! reads ahead, and `repeat_window`: 30 bytes for each offset of it and partition.
+//!
+//! Not promised: a message that a client sends again more than `repeat_window` messages of its partition later, or
+//! after the number of partitions was changed, is stored twice; `plays` counts it once, sums over `events`
+//! twice. A topic that is deleted and made anew under the same name reuses offsets, and so tokens, of the last
+//! 10,000 batches of its table.
 
 mod batch;
 mod config;
 mod consumer;
 mod dead_letter;
+mod fault;
 mod insert;
 mod intent;
+mod lease;
+mod letterbox;
 mod metrics;
 mod mover;
+mod original;
 mod owned;
 mod partition;
+mod recall;
 mod received;
+mod repeats;
 mod rowbinary;
 mod rows;
+mod store;
 mod trouble;
+mod verdict;
+mod window;
 
 use std::time::Duration;
 

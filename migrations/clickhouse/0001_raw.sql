@@ -55,7 +55,8 @@ CREATE TABLE IF NOT EXISTS events (
     INDEX by_received received_at TYPE minmax GRANULARITY 1,
     INDEX by_user user_id TYPE bloom_filter(0.01) GRANULARITY 4,
     INDEX by_session session_id TYPE bloom_filter(0.01) GRANULARITY 4,
-    INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4
+    INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(event_ts + toIntervalMillisecond(_delay_ms))
@@ -84,7 +85,8 @@ CREATE TABLE IF NOT EXISTS deliveries (
     client_net LowCardinality(String) COMMENT 'the listener''s network, cut to /24 or /48',
     _partition UInt32 COMMENT 'partition of the deliveries topic it came from' CODEC(T64, ZSTD(1)),
     _offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
-    INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4
+    INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(received_at)
@@ -125,7 +127,8 @@ CREATE TABLE IF NOT EXISTS decisions (
     `excluded.reason` Array(String) COMMENT 'why it was left out, in words',
     _partition UInt32 COMMENT 'partition of the decisions topic it came from' CODEC(T64, ZSTD(1)),
     _offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
-    INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4
+    INDEX by_decision decision_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(received_at)
@@ -134,14 +137,33 @@ TTL toDateTime(received_at) + INTERVAL 13 MONTH
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Where routers sent listeners, and why: one row a decision with everything the policy read. Kept 13 months.';
 
+CREATE TABLE IF NOT EXISTS repeats (
+    topic LowCardinality(String) COMMENT 'the Kafka topic it came from',
+    _partition UInt32 COMMENT 'partition of that topic' CODEC(T64, ZSTD(1)),
+    _offset UInt64 COMMENT 'offset in that partition: it is in no other table' CODEC(T64, ZSTD(1)),
+    id UUID COMMENT 'the event_id, delivery_id, decision_id or tally_id that the same partition had brought before; the first one is in its table',
+    received_at DateTime64(3, 'UTC') COMMENT 'when it was handed to Kafka' CODEC(DoubleDelta, ZSTD(1)),
+    ingest_id LowCardinality(String) COMMENT 'of an event: the ingest process that accepted it this time; empty otherwise',
+    ingest_seq UInt64 COMMENT 'of an event: that process''s number for it; 0 otherwise' CODEC(T64, ZSTD(1))
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(received_at)
+ORDER BY (topic, _partition, _offset)
+TTL toDateTime(received_at) + INTERVAL 13 MONTH
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
+COMMENT 'What was sent again, as clients and edges do when an answer was lost: one row a message that was not stored a second time. Kept 13 months.';
+
 CREATE TABLE IF NOT EXISTS dead_letter (
     topic LowCardinality(String) COMMENT 'the Kafka topic it came from; the original lies in the topic of this name with .dlq too',
     _partition UInt32 COMMENT 'partition of that topic' CODEC(T64, ZSTD(1)),
     _offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
     received_at DateTime64(3, 'UTC') COMMENT 'when it was handed to Kafka' CODEC(DoubleDelta, ZSTD(1)),
+    kind LowCardinality(String) COMMENT 'unreadable: no payload of its topic; refused: ClickHouse did not take its row',
     reason String COMMENT 'why it is no row of its table' CODEC(ZSTD(1)),
+    id Nullable(UUID) COMMENT 'its event_id, delivery_id, decision_id or tally_id, where refused; null where it could not be read',
     key String COMMENT 'the message''s key, byte for byte' CODEC(ZSTD(1)),
-    payload String COMMENT 'the message, byte for byte' CODEC(ZSTD(1))
+    payload String COMMENT 'the message, byte for byte' CODEC(ZSTD(1)),
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(received_at)

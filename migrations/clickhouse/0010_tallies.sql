@@ -13,7 +13,8 @@ CREATE TABLE IF NOT EXISTS tallies (
     waiting UInt64 COMMENT 'records in the spool that Kafka had not acknowledged, of this process and of earlier ones' CODEC(T64, ZSTD(1)),
     ended Bool COMMENT 'the process has stopped in order; none above settled was on its way',
     _partition UInt32 COMMENT 'partition of the tallies topic it came from' CODEC(T64, ZSTD(1)),
-    _offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1))
+    _offset UInt64 COMMENT 'offset in that partition' CODEC(T64, ZSTD(1)),
+    INDEX by_offset _offset TYPE minmax GRANULARITY 1
 )
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(received_at)

@@ -80,6 +80,7 @@ fn numbers(listens: &str, latest: &[Latest]) -> String {
     let ids = latest.iter().map(|of| format!("'{}'", of.ingest_id)).collect::<Vec<_>>().join(", ");
     format!(
         "SELECT ingest_id AS i, ingest_seq AS n FROM events WHERE ingest_id IN ({ids}) \
+         UNION ALL SELECT ingest_id AS i, ingest_seq AS n FROM repeats WHERE ingest_id IN ({ids}) AND ingest_seq > 0 \
          UNION ALL SELECT ingest_id AS i, ingest_seq AS n FROM erased WHERE ingest_id IN ({ids}) AND ingest_seq > 0 \
          UNION ALL SELECT JSONExtractString(payload, 'ingest_id') AS i, JSONExtractUInt(payload, 'ingest_seq') AS n \
            FROM dead_letter WHERE topic = '{listens}' AND i IN ({ids}) AND n > 0 \

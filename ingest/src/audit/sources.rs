@@ -8,7 +8,7 @@ pub(super) struct Sources {
 }
 
 /// Beside the raw table: what a name in `source` means.
-pub(super) const SET_ASIDE: [&str; 2] = ["dead_letter", "erased"];
+pub(super) const SET_ASIDE: [&str; 3] = ["repeats", "dead_letter", "erased"];
 
 impl Sources {
     pub(super) fn of(table: &'static str, topic: &str) -> Self {

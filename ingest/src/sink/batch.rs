@@ -2,9 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use wire::Timestamp;
+
 use super::dead_letter::DeadLetter;
+use super::fault::Mark;
 use super::intent::Intent;
+use super::repeats::Repeat;
 use super::rows::{Incoming, Table};
+use super::window::Window;
 
 /// When a batch is closed.
 #[derive(Debug, Clone, Copy)]
@@ -20,41 +25,115 @@ pub(super) struct Batch {
     /// What the token will name.
     pub(super) range: Intent,
     opened: Instant,
+    /// When its first message was handed to Kafka.
+    oldest: Option<Timestamp>,
     /// RowBinary, made once: every attempt sends these very bytes.
     pub(super) rows: Vec<u8>,
-    pub(super) row_count: usize,
+    pub(super) places: Vec<RowPlace>,
+    pub(super) repeats: Vec<Repeat>,
     pub(super) dead: Vec<DeadLetter>,
-    dead_bytes: usize,
+    /// Of repeats and dead letters.
+    other_bytes: usize,
+    /// How far the table was when it was tried first, as a whole.
+    pub(super) tried: Option<Mark>,
+}
+
+/// Which offset a row came from, and where its bytes end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RowPlace {
+    pub(super) offset: i64,
+    end: usize,
 }
 
 impl Batch {
-    /// An empty one that begins at `first`.
-    pub(super) fn open(first: i64, now: Instant) -> Self {
-        let range = Intent { first, last: first, version: Intent::VERSION };
-        Self { range, opened: now, rows: Vec::new(), row_count: 0, dead: Vec::new(), dead_bytes: 0 }
+    /// An empty one. Its range grows with what is pushed, unless it is a replay's: then [`Batch::push`] decides as it says.
+    pub(super) fn open(range: Intent, now: Instant) -> Self {
+        let (rows, places, repeats, dead) = Default::default();
+        Self { range, opened: now, oldest: None, rows, places, repeats, dead, other_bytes: 0, tried: None }
     }
 
-    pub(super) fn push(&mut self, table: Table, message: &Incoming<'_>) {
-        self.range.last = message.offset;
+    pub(super) fn push(&mut self, table: Table, message: &Incoming<'_>, window: &mut Window) {
+        self.oldest.get_or_insert(message.received_at);
+        self.range.last = self.range.last.max(message.offset);
+        window.pass(message.offset);
+        let before = self.rows.len();
         match table.append(message, &mut self.rows) {
-            Ok(()) => self.row_count += 1,
-            Err(error) => {
-                let letter = DeadLetter::of(message, &error);
-                self.dead_bytes += letter.bytes();
-                self.dead.push(letter);
+            Err(error) => self.push_dead(DeadLetter::unreadable(message, &error)),
+            Ok(id) if !window.is_new(id, self.range.window, message.is_sent_again) => {
+                self.rows.truncate(before);
+                let repeat = Repeat::of(table, message, id);
+                self.other_bytes += repeat.bytes();
+                self.repeats.push(repeat);
             }
+            Ok(id) => match &self.range.refused {
+                Some(reason) => {
+                    let letter = DeadLetter::refused(message, Some(id), reason);
+                    window.refuse(message.offset);
+                    self.rows.truncate(before);
+                    self.push_dead(letter);
+                }
+                None => self.places.push(RowPlace { offset: message.offset, end: self.rows.len() }),
+            },
         }
     }
 
+    fn push_dead(&mut self, letter: DeadLetter) {
+        self.other_bytes += letter.bytes();
+        self.dead.push(letter);
+    }
+
+    pub(super) fn row_count(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.oldest
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.rows.len() + self.dead_bytes
+        self.rows.len() + self.places.len() * size_of::<RowPlace>() + self.other_bytes
     }
 
     pub(super) fn is_full(&self, limits: &Limits) -> bool {
-        self.row_count + self.dead.len() >= limits.rows || self.bytes() >= limits.bytes
+        self.places.len() + self.repeats.len() + self.dead.len() >= limits.rows || self.bytes() >= limits.bytes
     }
 
     pub(super) fn is_due(&self, now: Instant, limits: &Limits) -> bool {
         self.is_full(limits) || now.saturating_duration_since(self.opened) >= limits.wait
+    }
+
+    /// In two, each with a range and so a token of its own; no second half where it is a single message.
+    pub(super) fn split(mut self) -> (Self, Option<Self>) {
+        if self.range.first == self.range.last {
+            return (self, None);
+        }
+        let cut = self.middle();
+        let row = self.places.partition_point(|place| place.offset < cut);
+        let byte = row.checked_sub(1).map_or(0, |last| self.places[last].end);
+        let mut right = Self::open(Intent { first: cut, ..self.range.clone() }, self.opened);
+        (right.oldest, right.tried) = (self.oldest, self.tried);
+        right.rows = self.rows.split_off(byte);
+        right.places = self.places.split_off(row);
+        right.places.iter_mut().for_each(|place| place.end -= byte);
+        right.repeats = self.repeats.split_off(self.repeats.partition_point(|repeat| repeat.offset < cut));
+        right.dead = self.dead.split_off(self.dead.partition_point(|letter| letter.offset < cut));
+        self.range.last = cut - 1;
+        self.weigh();
+        right.weigh();
+        (self, Some(right))
+    }
+
+    /// The offset at which the right half begins: half of the rows, and a lone row apart from what is around it.
+    fn middle(&self) -> i64 {
+        match &self.places[..] {
+            [] => self.range.last,
+            [only] if only.offset == self.range.first => only.offset + 1,
+            rows => rows[rows.len() / 2].offset,
+        }
+    }
+
+    fn weigh(&mut self) {
+        let repeats: usize = self.repeats.iter().map(Repeat::bytes).sum();
+        self.other_bytes = repeats + self.dead.iter().map(DeadLetter::bytes).sum::<usize>();
     }
 }

@@ -23,6 +23,9 @@ pub struct SinkConfig {
     pub batch_wait: Span,
     /// Bytes of all batches together; beyond it the sink takes no more from Kafka until some are stored.
     pub max_buffered: ByteSize,
+    /// A message is a repeat when one of so many before it in its partition had the same id; repeats beyond it are
+    /// stored again. Each partition takes 30 bytes for each of these, once it has had so many.
+    pub repeat_window: u32,
 }
 
 impl Default for SinkConfig {
@@ -34,12 +37,16 @@ impl Default for SinkConfig {
             batch_bytes: ByteSize::mib(16),
             batch_wait: Span::from_secs(1),
             max_buffered: ByteSize::mib(128),
+            repeat_window: 100_000,
         }
     }
 }
 
 /// ClickHouse would cut a larger insert into blocks of its own choice.
 const MAX_ROWS: usize = 1_000_000;
+
+/// What an intent asks for must fit into memory too.
+pub(super) const MAX_WINDOW: u32 = 5_000_000;
 
 impl Section for SinkConfig {
     const NAME: &'static str = "sink";
@@ -57,6 +64,9 @@ impl Section for SinkConfig {
         }
         if self.batch_wait.0 > Duration::from_secs(60) {
             problems.add("batch_wait", "must be at most 60s");
+        }
+        if !(1..=MAX_WINDOW).contains(&self.repeat_window) {
+            problems.add("repeat_window", format!("must be between 1 and {MAX_WINDOW}"));
         }
         if self.max_buffered < self.batch_bytes {
             problems.add("max_buffered", "must be at least batch_bytes");

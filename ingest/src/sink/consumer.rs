@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
+use service::Shutdown;
+use service::backoff::Backoff;
 use service::config::KafkaConfig;
 
 use super::intent::Intent;
@@ -24,17 +27,19 @@ pub(super) type Consumer = BaseConsumer<Events>;
 pub(super) type Place = (String, i32);
 
 /// A change of what this sink owns; in the order they happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Change {
-    Assigned(Vec<Place>),
+    /// Paused: whoever adopts them resumes them, when they know what they had before.
+    Assigned(anyhow::Result<HashMap<Place, Standing>>),
     Revoked(Vec<Place>),
 }
 
 /// What librdkafka tells by callbacks, all of them inside `poll`, kept for whoever polls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Events {
     changes: Mutex<Vec<Change>>,
     no_broker: AtomicBool,
+    shutdown: Shutdown,
 }
 
 impl Events {
@@ -57,8 +62,9 @@ impl ClientContext for Events {
         let up = statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP");
         self.no_broker.store(!up, Ordering::Relaxed);
         for (name, topic) in &statistics.topics {
-            // librdkafka says -1 where it does not know.
-            let lag: i64 = topic.partitions.values().map(|partition| partition.consumer_lag.max(0)).sum();
+            // librdkafka keeps figures of partitions that were ours, and says -1 where it does not know.
+            let ours = topic.partitions.values().filter(|partition| partition.fetch_state != "none");
+            let lag: i64 = ours.map(|partition| partition.consumer_lag.max(0)).sum();
             #[allow(clippy::cast_precision_loss, reason = "a gauge needs no more than 52 bits")]
             LAG.gauge(&[("topic", name.clone())]).set(lag as f64);
         }
@@ -75,11 +81,46 @@ impl ClientContext for Events {
 }
 
 impl ConsumerContext for Events {
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(list) => self.note(Change::Assigned(places(list))),
-            Rebalance::Revoke(list) => self.note(Change::Revoked(places(list))),
-            Rebalance::Error(error) => tracing::warn!(%error, "the group's rebalance failed"),
+    /// Partitions begin where the group stands, at an offset that is named: where librdkafka has to look one up,
+    /// and the partition is paused meanwhile, an answer that comes late sends it back to the beginning.
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let done = match what {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                self.note(Change::Revoked(places(list)));
+                consumer.incremental_unassign(list)
+            }
+            _ => consumer.unassign(),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, ?what, "the group's rebalance failed");
+        }
+    }
+}
+
+impl Events {
+    fn assign(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> KafkaResult<()> {
+        let standings = self.standings(consumer, &places(list));
+        for ((topic, partition), Standing { next, .. }) in standings.iter().flatten() {
+            list.set_partition_offset(topic, *partition, Offset::Offset(*next))?;
+        }
+        self.note(Change::Assigned(standings));
+        consumer.incremental_assign(list)?;
+        if list.count() > 0 { consumer.pause(list) } else { Ok(()) }
+    }
+
+    /// Learns where the group stands in partitions that are ours now. Not one message may be taken
+    /// before that, so nothing else is done meanwhile.
+    fn standings(&self, consumer: &Consumer, places: &[Place]) -> anyhow::Result<HashMap<Place, Standing>> {
+        let deadline = Instant::now() + ADOPT_WITHIN;
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        loop {
+            match standings(consumer, places) {
+                Ok(found) => return Ok(found),
+                Err(error) if Instant::now() > deadline || self.shutdown.is_cancelled() => return Err(error),
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "asking again"),
+            }
+            std::thread::sleep(backoff.next_delay());
         }
     }
 }
@@ -97,7 +138,8 @@ pub(crate) fn group(config: &KafkaConfig) -> String {
 ///
 /// # Errors
 /// When librdkafka refuses the configuration.
-pub(super) fn join(config: &KafkaConfig, id: &str, topics: &[String]) -> anyhow::Result<Consumer> {
+pub(super) fn join(config: &KafkaConfig, id: &str, topics: &[String], shutdown: Shutdown) -> anyhow::Result<Consumer> {
+    let events = Events { changes: Mutex::default(), no_broker: AtomicBool::new(false), shutdown };
     let consumer: Consumer = service::kafka::client_config(config)
         .set("group.id", group(config))
         // A sink that comes back under its id gets its partitions at once, without a rebalance.
@@ -118,25 +160,29 @@ pub(super) fn join(config: &KafkaConfig, id: &str, topics: &[String]) -> anyhow:
         // And when that is full, look again soon: a second, the default, is longer than emptying it takes.
         .set("fetch.queue.backoff.ms", "20")
         .set("statistics.interval.ms", "5000")
-        .create_with_context(Events::default())
+        .create_with_context(events)
         .context("cannot make a Kafka consumer")?;
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     consumer.subscribe(&names).context("cannot subscribe to the topics")?;
     Ok(consumer)
 }
 
-/// Where the group stands in a partition: the committed offset, and what was announced there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where the group stands in a partition: the offset to go on at, and what was announced there.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Standing {
-    pub(super) committed: Option<i64>,
+    pub(super) next: i64,
     pub(super) intent: Option<Intent>,
 }
 
 const ASK: Duration = Duration::from_secs(10);
+const ADOPT_WITHIN: Duration = Duration::from_secs(60);
 
 /// # Errors
 /// When the coordinator does not answer in time, or not for every partition.
-pub(super) fn standings(consumer: &Consumer, places: &[Place]) -> anyhow::Result<HashMap<Place, Standing>> {
+fn standings(consumer: &Consumer, places: &[Place]) -> anyhow::Result<HashMap<Place, Standing>> {
+    if places.is_empty() {
+        return Ok(HashMap::new());
+    }
     let mut list = TopicPartitionList::with_capacity(places.len());
     for (topic, partition) in places {
         list.add_partition(topic, *partition);
@@ -145,15 +191,21 @@ pub(super) fn standings(consumer: &Consumer, places: &[Place]) -> anyhow::Result
     let mut found = HashMap::new();
     for element in answer.elements() {
         element.error().with_context(|| format!("{} {}", element.topic(), element.partition()))?;
-        let committed = match element.offset() {
-            Offset::Offset(offset) => Some(offset),
-            _ => None,
+        let place = (element.topic().to_owned(), element.partition());
+        let standing = match element.offset() {
+            Offset::Offset(next) => Standing { next, intent: Intent::left(element.metadata(), next) },
+            // The group was never here: it reads all that Kafka has, from its first offset on.
+            _ => Standing { next: first_offset(consumer, &place)?, intent: None },
         };
-        let intent = committed.and_then(|offset| Intent::left(element.metadata(), offset));
-        found.insert((element.topic().to_owned(), element.partition()), Standing { committed, intent });
+        found.insert(place, standing);
     }
     ensure!(found.len() == places.len(), "Kafka told the offsets of {} of {} partitions", found.len(), places.len());
     Ok(found)
+}
+
+fn first_offset(consumer: &Consumer, (topic, partition): &Place) -> anyhow::Result<i64> {
+    let watermarks = consumer.fetch_watermarks(topic, *partition, ASK);
+    Ok(watermarks.with_context(|| format!("cannot ask for the first offset of {topic} {partition}"))?.0)
 }
 
 /// Commits and waits. All of one topic, so that a topic that is gone or forbidden fails as a whole:

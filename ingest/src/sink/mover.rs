@@ -15,16 +15,17 @@ use service::backoff::Backoff;
 use service::health::Status;
 use service::{Health, Shutdown};
 use tokio::runtime::Handle;
+use wire::Timestamp;
 
 use super::Config;
 use super::batch::Limits;
 use super::consumer::{self, Change, Consumer, Place, Standing};
-use super::insert::Store;
 use super::metrics;
 use super::owned::Owned;
 use super::partition::Partition;
 use super::received;
 use super::rows::Table;
+use super::store::Store;
 
 /// How long a poll may wait: inserts that end meanwhile wait as long for their commit.
 const POLL: Duration = Duration::from_millis(10);
@@ -33,7 +34,6 @@ const STEP: Duration = Duration::from_millis(5);
 /// Between two attempts of a commit.
 const POLLS_FIRST: Duration = Duration::from_millis(200);
 const REPORT: Duration = Duration::from_secs(1);
-const ADOPT_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) struct Mover {
     consumer: Arc<Consumer>,
@@ -44,6 +44,7 @@ pub(super) struct Mover {
     owned: HashMap<(Table, i32), Owned>,
     limits: Limits,
     max_buffered: usize,
+    repeat_window: u32,
     health: Health,
     shutdown: Shutdown,
     drain: Duration,
@@ -61,12 +62,13 @@ impl Mover {
         let size = |bytes: bytesize::ByteSize| usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX);
         let sink = &config.sink;
         Ok(Self {
-            consumer: Arc::new(consumer::join(&config.kafka, &sink.id, &topics)?),
+            consumer: Arc::new(consumer::join(&config.kafka, &sink.id, &topics, shutdown.clone())?),
             store: Arc::new(Store::new(&config.clickhouse, &config.kafka, health.clone())?),
             tables,
             owned: HashMap::new(),
             limits: Limits { rows: sink.batch_rows, bytes: size(sink.batch_bytes), wait: sink.batch_wait.0 },
             max_buffered: size(sink.max_buffered),
+            repeat_window: sink.repeat_window,
             health,
             shutdown,
             drain: config.http.drain_timeout.0,
@@ -81,7 +83,10 @@ impl Mover {
     /// # Errors
     /// When it cannot go on: another sink took its id, or a partition's state cannot be known.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
-        let greeting = Handle::current().spawn(self.store.clone().greet());
+        let greeting = {
+            let store = self.store.clone();
+            Handle::current().spawn(async move { store.greet().await })
+        };
         let consumer = self.consumer.clone();
         let (mut stepped, mut reported) = (Instant::now(), Instant::now());
         while !self.shutdown.is_cancelled() {
@@ -122,6 +127,10 @@ impl Mover {
         // It was ours when it was fetched; who owns it now reads it again.
         let owned = table.and_then(|table| self.owned.get_mut(&(table, message.partition())));
         let Some(owned) = owned else { return Ok(false) };
+        if owned.is_recalling() {
+            owned.turn_away(message.offset());
+            return Ok(false);
+        }
         let order =
             owned.partition.take(&received::incoming(&message), now).with_context(|| message.topic().to_owned())?;
         received::tell(order, &message);
@@ -132,49 +141,31 @@ impl Mover {
     fn change(&mut self) -> anyhow::Result<()> {
         for change in self.consumer.context().take_changes() {
             match change {
-                Change::Assigned(places) => self.adopt(&places)?,
+                Change::Assigned(standings) => self.adopt(standings?)?,
                 Change::Revoked(places) => self.owned.retain(|_, owned| !places.contains(&owned.place)),
             }
         }
         Ok(())
     }
 
-    /// Learns where the group stands in partitions that are ours now. Not one message may be taken
-    /// before that, so nothing else is done meanwhile.
-    fn adopt(&mut self, places: &[Place]) -> anyhow::Result<()> {
+    fn adopt(&mut self, standings: HashMap<Place, Standing>) -> anyhow::Result<()> {
         self.joined = true;
-        if places.is_empty() {
-            return Ok(());
-        }
-        let standings = self.standings(places)?;
-        for (place, Standing { committed, intent }) in standings {
-            let Some(table) = self.tables.get(&place.0) else { bail!("{} is none of the sink's topics", place.0) };
-            if let Some(intent) = intent {
-                tracing::info!(
-                    topic = place.0,
-                    partition = place.1,
-                    ?intent,
-                    "replaying what an earlier sink announced"
-                );
+        let new = standings.len();
+        for (place, Standing { next, intent }) in standings {
+            let Some(table) = self.tables.get(&place.0).copied() else {
+                bail!("{} is none of the sink's topics", place.0)
+            };
+            if let Some(intent) = &intent {
+                let (topic, partition) = &place;
+                tracing::info!(topic, partition, ?intent, "replaying what an earlier sink announced");
             }
-            let (key, partition) = ((*table, place.1), Partition::new(*table, committed, intent));
-            self.owned.insert(key, Owned::new(place, partition));
+            let partition = Partition::new(table, next, intent, self.repeat_window);
+            self.owned.insert((table, place.1), Owned::adopt(place, table, partition, next, &self.store));
         }
-        tracing::info!(new = places.len(), all = self.owned.len(), "partitions assigned");
+        if new > 0 {
+            tracing::info!(new, all = self.owned.len(), "partitions assigned");
+        }
         Ok(())
-    }
-
-    fn standings(&self, places: &[Place]) -> anyhow::Result<HashMap<Place, Standing>> {
-        let deadline = Instant::now() + ADOPT_WITHIN;
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        loop {
-            match consumer::standings(&self.consumer, places) {
-                Ok(found) => return Ok(found),
-                Err(error) if Instant::now() > deadline || self.shutdown.is_cancelled() => return Err(error),
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "asking again"),
-            }
-            std::thread::sleep(backoff.next_delay());
-        }
     }
 
     /// Lets every partition go as far as it can.
@@ -186,17 +177,17 @@ impl Mover {
             owned.partition.advance(now, &self.limits, stopping || crowded);
         }
         if now >= self.commit_after {
-            self.commit();
+            self.commit(now);
         }
         self.pause(crowded, stopping)
     }
 
     /// Tells Kafka what it should know; what it then knows may be inserted.
-    fn commit(&mut self) {
+    fn commit(&mut self, now: Instant) {
         for (topic, table) in &self.tables {
             let of_topic = self.owned.iter().filter(|((of, _), _)| of == table);
             let commits: Vec<_> =
-                of_topic.filter_map(|((_, id), owned)| Some((*id, owned.partition.commit()?))).collect();
+                of_topic.filter_map(|((_, id), owned)| Some((*id, owned.partition.commit(now)?))).collect();
             if commits.is_empty() {
                 continue;
             }
@@ -210,7 +201,7 @@ impl Mover {
             self.commit_backoff.reset();
             for (id, _) in commits {
                 if let Some(owned) = self.owned.get_mut(&(*table, id)) {
-                    owned.insert_announced(*table, &self.store);
+                    owned.committed(now, &self.store);
                 }
             }
         }
@@ -257,5 +248,12 @@ impl Mover {
         let buffered: usize = self.owned.values().map(|owned| owned.partition.bytes()).sum();
         metrics::BUFFERED.gauge(&[]).set(buffered as f64);
         metrics::PARTITIONS.gauge(&[]).set(self.owned.len() as f64);
+        let now = Timestamp::now().as_millis();
+        for (topic, table) in &self.tables {
+            let of_topic = self.owned.iter().filter(|((of, _), _)| of == table);
+            let oldest = of_topic.filter_map(|(_, owned)| owned.oldest()).min();
+            let age_ms = oldest.map_or(0, |oldest| (now - oldest.as_millis()).max(0));
+            metrics::OLDEST.gauge(&[("topic", topic.clone())]).set(age_ms as f64 / 1000.0);
+        }
     }
 }

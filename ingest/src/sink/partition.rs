@@ -2,16 +2,24 @@
 //!
 //! ```text
 //!   take -> filling --due--> Announcing --committed--> Inserting --inserted--> Inserted --committed--> Idle
-//!                                 ^                                                |
+//!                                 ^                      |                         |
+//!                                 +--- half of it -------+ refused                 |
 //!                                 +------------- the next batch is due ------------+
 //! ```
-//! The commit that announces a batch also settles the one before it.
+//! The commit that announces a batch also settles the one before it. A batch that ClickHouse refuses is cut in
+//! two, and each half announced in its turn, until the row at fault stands alone and becomes a dead letter.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use wire::Timestamp;
 
 use super::batch::{Batch, Limits};
 use super::intent::Intent;
 use super::rows::{Incoming, Table};
+use super::window::Window;
+
+/// An insert that lasts is announced again this often: the answer tells whether the partition is still ours.
+const AFFIRM_EVERY: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 enum Phase {
@@ -20,7 +28,7 @@ enum Phase {
     /// Its offsets must be in Kafka before its rows may be in ClickHouse.
     Announcing(Batch),
     /// An insert task has the rows.
-    Inserting { last: i64, bytes: usize },
+    Inserting { range: Intent, bytes: usize, oldest: Option<Timestamp>, affirmed: Instant },
     /// ClickHouse has them, Kafka does not know yet.
     Inserted { last: i64 },
 }
@@ -36,11 +44,18 @@ pub(super) struct Commit {
 pub(super) struct Partition {
     table: Table,
     phase: Phase,
+    /// What is left of a batch that was refused, the next one last: it goes before what is being filled.
+    rest: Vec<Batch>,
     filling: Option<Batch>,
     /// What an earlier owner may or may not have inserted: gathered again first, exactly.
     replay: Option<Intent>,
-    /// The offset that should come next; none before the first message of a group without offsets.
-    expected: Option<i64>,
+    /// The offset that should come next.
+    expected: i64,
+    /// No message has come yet.
+    fresh: bool,
+    window: Window,
+    /// How far back an id counts as a repeat.
+    within: u32,
 }
 
 /// What a message showed besides its row.
@@ -49,21 +64,34 @@ pub(super) enum Order {
     Contiguous,
     /// So many offsets before it never came: Kafka no longer had them.
     Missing(i64),
-    /// It is older than what was committed: the topic was made anew while nobody looked.
+    /// The first one is older than what was committed: the topic was made anew while nobody looked.
     Backwards,
 }
 
-/// Offsets went back under a batch that is on its way: only a new start can tell the old ones from the new.
+/// Offsets went back: only a new start can tell old ones from new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("offset {offset} came after {after}: the topic was made anew")]
+#[error("offset {offset} came after {after}")]
 pub(super) struct WentBack {
     offset: i64,
     after: i64,
 }
 
 impl Partition {
-    pub(super) fn new(table: Table, committed: Option<i64>, replay: Option<Intent>) -> Self {
-        Self { table, phase: Phase::Idle, filling: None, replay, expected: committed }
+    /// One that goes on at `committed`. Messages may come once it has its window.
+    pub(super) fn new(table: Table, committed: i64, replay: Option<Intent>, within: u32) -> Self {
+        let window = Window::new(0);
+        let (rest, filling) = (Vec::new(), None);
+        Self { table, phase: Phase::Idle, rest, filling, replay, expected: committed, fresh: true, window, within }
+    }
+
+    /// How many offsets before the first one its window must know.
+    pub(super) fn looks_back(&self) -> u32 {
+        self.replay.as_ref().map_or(self.within, |intent| intent.window.max(self.within))
+    }
+
+    /// What the offsets before the first one had.
+    pub(super) fn remember(&mut self, window: Window) {
+        self.window = window;
     }
 
     /// Adds a message to the batch that is being filled, beyond its limits if need be: who calls pauses
@@ -76,12 +104,13 @@ impl Partition {
         if order == Order::Backwards {
             self.replay = None;
         }
-        if let Some(intent) = self.replay.filter(|intent| message.offset > intent.last) {
+        if let Some(intent) = self.replay.take_if(|intent| message.offset > intent.last) {
             self.finish_replay(intent, now);
         }
-        let batch = self.filling.get_or_insert_with(|| Batch::open(message.offset, now));
-        batch.push(self.table, message);
-        if let Some(intent) = self.replay.filter(|intent| message.offset == intent.last) {
+        let range = || self.replay.clone().unwrap_or_else(|| Intent::at(message.offset, self.within));
+        let batch = self.filling.get_or_insert_with(|| Batch::open(range(), now));
+        batch.push(self.table, message, &mut self.window);
+        if let Some(intent) = self.replay.take_if(|intent| message.offset == intent.last) {
             self.finish_replay(intent, now);
         }
         Ok(order)
@@ -90,19 +119,17 @@ impl Partition {
     /// The range is complete, or what is missing of it is no longer in Kafka. It is the first batch of
     /// its owner, so nothing else is on its way.
     fn finish_replay(&mut self, intent: Intent, now: Instant) {
-        self.replay = None;
-        let mut batch = self.filling.take().unwrap_or_else(|| Batch::open(intent.first, now));
-        batch.range = intent;
+        let batch = self.filling.take().unwrap_or_else(|| Batch::open(intent, now));
         self.phase = Phase::Announcing(batch);
     }
 
     fn order(&mut self, offset: i64) -> Result<Order, WentBack> {
-        let expected = self.expected.replace(offset + 1).unwrap_or(offset);
-        let untouched = self.filling.is_none() && matches!(self.phase, Phase::Idle);
+        let expected = std::mem::replace(&mut self.expected, offset + 1);
+        let fresh = std::mem::replace(&mut self.fresh, false);
         match offset - expected {
             0 => Ok(Order::Contiguous),
             missing if missing > 0 => Ok(Order::Missing(missing)),
-            _ if untouched => Ok(Order::Backwards),
+            _ if fresh => Ok(Order::Backwards),
             _ => Err(WentBack { offset, after: expected - 1 }),
         }
     }
@@ -113,40 +140,58 @@ impl Partition {
         if !free || self.replay.is_some() {
             return;
         }
-        if let Some(batch) = self.filling.take_if(|batch| at_once || batch.is_due(now, limits)) {
+        let due = |filling: &mut Batch| at_once || filling.is_due(now, limits);
+        if let Some(batch) = self.rest.pop().or_else(|| self.filling.take_if(due)) {
             self.phase = Phase::Announcing(batch);
         }
     }
 
     /// What Kafka should be told now; none when it knows all.
-    pub(super) fn commit(&self) -> Option<Commit> {
+    pub(super) fn commit(&self, now: Instant) -> Option<Commit> {
+        let announce = |range: &Intent| Commit { offset: range.first, metadata: range.to_metadata() };
         match &self.phase {
-            Phase::Announcing(batch) => Some(Commit { offset: batch.range.first, metadata: batch.range.to_metadata() }),
+            Phase::Announcing(batch) => Some(announce(&batch.range)),
+            Phase::Inserting { range, affirmed, .. } => {
+                (now.saturating_duration_since(*affirmed) >= AFFIRM_EVERY).then(|| announce(range))
+            }
             Phase::Inserted { last } => Some(Commit { offset: last + 1, metadata: String::new() }),
-            Phase::Idle | Phase::Inserting { .. } => None,
+            Phase::Idle => None,
         }
     }
 
     /// Kafka has what [`Partition::commit`] said; a batch that comes out is to be inserted now.
-    pub(super) fn committed(&mut self) -> Option<Batch> {
+    pub(super) fn committed(&mut self, now: Instant) -> Option<Batch> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Announcing(batch) => {
-                self.phase = Phase::Inserting { last: batch.range.last, bytes: batch.bytes() };
+                let (range, bytes, oldest) = (batch.range.clone(), batch.bytes(), batch.oldest());
+                self.phase = Phase::Inserting { range, bytes, oldest, affirmed: now };
                 Some(batch)
             }
-            Phase::Inserted { .. } | Phase::Idle => None,
-            inserting @ Phase::Inserting { .. } => {
-                self.phase = inserting;
+            Phase::Inserting { range, bytes, oldest, .. } => {
+                self.phase = Phase::Inserting { range, bytes, oldest, affirmed: now };
                 None
             }
+            Phase::Inserted { .. } | Phase::Idle => None,
         }
     }
 
     /// ClickHouse has the batch.
     pub(super) fn inserted(&mut self) {
-        if let Phase::Inserting { last, .. } = self.phase {
-            self.phase = Phase::Inserted { last };
+        if let Phase::Inserting { range, .. } = &self.phase {
+            self.phase = Phase::Inserted { last: range.last };
         }
+    }
+
+    /// ClickHouse has nothing of the batch, and will not have all of it.
+    pub(super) fn refused(&mut self, batch: Batch, reason: &str) {
+        let (mut next, right) = batch.split();
+        if right.is_none() {
+            // Before anybody can send the letter again: that one must find it so.
+            self.window.refuse(next.range.first);
+            next.range.refuse(reason);
+        }
+        self.rest.extend(right);
+        self.phase = Phase::Announcing(next);
     }
 
     /// No more messages should come for now: the batch being filled is full and cannot go yet.
@@ -159,21 +204,34 @@ impl Partition {
         self.replay.is_some()
     }
 
-    /// Bytes held for it.
+    /// Bytes held for it, without its window.
     pub(super) fn bytes(&self) -> usize {
         let on_its_way = match &self.phase {
             Phase::Announcing(batch) => batch.bytes(),
             Phase::Inserting { bytes, .. } => *bytes,
             Phase::Idle | Phase::Inserted { .. } => 0,
         };
-        on_its_way + self.filling.as_ref().map_or(0, Batch::bytes)
+        on_its_way + self.rest.iter().chain(&self.filling).map(Batch::bytes).sum::<usize>()
+    }
+
+    /// When the oldest message that waits here was handed to Kafka.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        let on_its_way = match &self.phase {
+            Phase::Announcing(batch) => batch.oldest(),
+            Phase::Inserting { oldest, .. } => *oldest,
+            Phase::Idle | Phase::Inserted { .. } => None,
+        };
+        on_its_way.or_else(|| self.rest.last().or(self.filling.as_ref()).and_then(Batch::oldest))
     }
 
     /// A stop leaves nothing half done here; a replay that is not complete is the next owner's.
     pub(super) fn is_settled(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && (self.filling.is_none() || self.replay.is_some())
+        let nothing_waits = self.rest.is_empty() && self.filling.is_none();
+        matches!(self.phase, Phase::Idle) && (nothing_waits || self.replay.is_some())
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! What a poll brought: a message as we see it, and what is worth a line in the log.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use wire::Timestamp;
 
 use super::metrics;
@@ -19,6 +19,9 @@ pub(super) fn complain(error: &KafkaError) {
     }
 }
 
+/// The header of a dead letter that an operator sends to its topic again: which one it was.
+pub(crate) const SENT_AGAIN: &str = "tonearm-dead-letter";
+
 pub(super) fn incoming<'a>(message: &'a BorrowedMessage<'_>) -> Incoming<'a> {
     let at = message.timestamp().to_millis().and_then(Timestamp::from_millis);
     Incoming {
@@ -28,7 +31,12 @@ pub(super) fn incoming<'a>(message: &'a BorrowedMessage<'_>) -> Incoming<'a> {
         received_at: at.or_else(|| Timestamp::from_millis(0)).expect("the epoch is an instant"),
         key: message.key().unwrap_or_default(),
         payload: message.payload().unwrap_or_default(),
+        is_sent_again: is_sent_again(message),
     }
+}
+
+fn is_sent_again(message: &BorrowedMessage<'_>) -> bool {
+    message.headers().is_some_and(|headers| headers.iter().any(|header| header.key == SENT_AGAIN))
 }
 
 /// Holes are not the sink's doing, but nobody else sees them.

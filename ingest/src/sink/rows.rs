@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use uuid::Uuid;
 use wire::decision::{Candidate, Decision, Excluded, RttSource, Via};
 use wire::delivery::Delivery;
 use wire::event::{AcceptedEvent, Consent, Extra};
@@ -20,6 +21,8 @@ pub struct Incoming<'a> {
     pub received_at: Timestamp,
     pub key: &'a [u8],
     pub payload: &'a [u8],
+    /// It is a dead letter that an operator has sent again.
+    pub is_sent_again: bool,
 }
 
 /// A table that a topic goes into.
@@ -70,20 +73,30 @@ impl Table {
         format!("INSERT INTO {} ({list}) FORMAT RowBinary", self.name())
     }
 
-    /// Appends the message as a row, or leaves `rows` as it was.
+    /// The column of what [`Table::append`] returns.
+    pub(super) fn id_column(self) -> &'static str {
+        match self {
+            Self::Events => "event_id",
+            Self::Deliveries => "delivery_id",
+            Self::Decisions => "decision_id",
+            Self::Tallies => "tally_id",
+        }
+    }
+
+    /// Appends the message as a row and tells its id, or leaves `rows` as it was.
     ///
     /// # Errors
     /// What is wrong with the payload; the same payload is refused every time, so a replay repeats it.
-    pub fn append(self, message: &Incoming<'_>, rows: &mut Vec<u8>) -> Result<(), FieldError> {
+    pub fn append(self, message: &Incoming<'_>, rows: &mut Vec<u8>) -> Result<Uuid, FieldError> {
         let mut row = Row(rows);
-        match self {
+        let id = match self {
             Self::Events => event(&wire::field::parse(message.payload)?, &mut row),
             Self::Deliveries => delivery(&wire::field::parse(message.payload)?, message, &mut row),
             Self::Decisions => decision(&wire::field::parse(message.payload)?, message, &mut row),
             Self::Tallies => tally(&wire::field::parse(message.payload)?, message, &mut row),
-        }
+        };
         place(message, &mut row);
-        Ok(())
+        Ok(id)
     }
 }
 
@@ -101,7 +114,7 @@ const EVENT_COLUMNS: &[&str] = &[
     "schema_version", "extra", "wire_format", "country", "asn", "client_net", "ingest_id", "ingest_seq", "_partition", "_offset",
 ];
 
-fn event(accepted: &AcceptedEvent, row: &mut Row<'_>) {
+fn event(accepted: &AcceptedEvent, row: &mut Row<'_>) -> Uuid {
     let event = &accepted.event;
     id_and_times(accepted, row);
     row.text(event.event_type.as_str()).text(&accepted.app).text(event.session_id.as_str());
@@ -124,6 +137,7 @@ fn event(accepted: &AcceptedEvent, row: &mut Row<'_>) {
     row.optional_text(event.extra.as_ref().map(Extra::as_str)).text(accepted.wire_format.as_str());
     row.optional_text(accepted.country.as_deref()).u32(accepted.asn).text(&accepted.client_net);
     row.text(&accepted.ingest_id).u64(accepted.ingest_seq);
+    event.event_id
 }
 
 /// As small numbers, from which the table computes `event_id` and `received_at` again.
@@ -147,13 +161,14 @@ const DELIVERY_COLUMNS: &[&str] = &[
     "_partition", "_offset",
 ];
 
-fn delivery(delivery: &Delivery, message: &Incoming<'_>, row: &mut Row<'_>) {
+fn delivery(delivery: &Delivery, message: &Incoming<'_>, row: &mut Row<'_>) -> Uuid {
     row.uuid(delivery.delivery_id).nullable(delivery.decision_id.map(|id| id.0), Row::uuid);
     row.time(delivery.started_at).time(message.received_at);
     row.text(delivery.pop.as_str()).text(delivery.edge_id.as_str()).text(delivery.key.as_str());
     row.text(&delivery.method).u16(delivery.status).text(delivery.cache_status.as_str());
     row.u64(delivery.range_start).u64(delivery.bytes_sent).nullable(delivery.object_bytes, Row::u64);
     row.u64(delivery.ttfb_us).u64(delivery.duration_us).bool(delivery.complete).text(&delivery.client_net);
+    delivery.delivery_id
 }
 
 #[rustfmt::skip]
@@ -165,7 +180,7 @@ const DECISION_COLUMNS: &[&str] = &[
     "candidates.reason", "excluded.pop", "excluded.edge", "excluded.reason", "_partition", "_offset",
 ];
 
-fn decision(decision: &Decision, message: &Incoming<'_>, row: &mut Row<'_>) {
+fn decision(decision: &Decision, message: &Incoming<'_>, row: &mut Row<'_>) -> Uuid {
     let via = match decision.via {
         Via::Route => "route",
         Via::Play => "play",
@@ -176,6 +191,7 @@ fn decision(decision: &Decision, message: &Incoming<'_>, row: &mut Row<'_>) {
     chosen(decision.chosen(), row);
     candidates(&decision.candidates, row);
     excluded(&decision.excluded, row);
+    decision.decision_id.0
 }
 
 fn chosen(chosen: Option<&Candidate>, row: &mut Row<'_>) {
@@ -212,11 +228,12 @@ const TALLY_COLUMNS: &[&str] = &[
     "waiting", "ended", "_partition", "_offset",
 ];
 
-fn tally(tally: &Tally, message: &Incoming<'_>, row: &mut Row<'_>) {
+fn tally(tally: &Tally, message: &Incoming<'_>, row: &mut Row<'_>) -> Uuid {
     row.uuid(tally.tally_id).text(&tally.ingest_id).uuid(tally.spool_id).time(tally.at).time(message.received_at);
     row.u64(tally.given).u64(tally.settled);
     row.array(&tally.voids, |row, range| row.u64(range.first)).array(&tally.voids, |row, range| row.u64(range.last));
     row.u64(tally.waiting).bool(tally.ended);
+    tally.tally_id
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod landing;
 mod players;
 mod plays;
 mod privacy;
+mod refused;
+mod repeats;
 mod rows;
 mod royalties;
 mod support;

@@ -38,6 +38,7 @@ pub(crate) async fn insert(stack: &Stack, token: &str, events: &[Value]) {
             received_at: Timestamp::now(),
             key: b"",
             payload: payload.as_bytes(),
+            is_sent_again: false,
         };
         Table::Events.append(&message, &mut rows).unwrap();
     }

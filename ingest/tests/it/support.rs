@@ -10,6 +10,7 @@ use http::{HeaderName, Method};
 use http_body_util::{BodyExt, Full};
 use ingest::keys::{Grant, NewKey};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::FutureRecord;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use service::client::{Answer, ApiClient};
@@ -141,11 +142,42 @@ impl Stack {
         self.has_every_offset_once().await;
     }
 
-    /// No offset of any partition is missing or doubled.
+    /// Each offset of the listens is in one row of one table.
     pub(crate) async fn has_every_offset_once(&self) {
-        let off = "SELECT countIf(n != width OR n != different) FROM (SELECT count() AS n, \
-                   uniqExact(_offset) AS different, max(_offset) + 1 AS width FROM events GROUP BY _partition)";
-        assert_eq!(self.number(off).await, 0);
+        self.has_every_offset_of(Topic::Listens, "events").await;
+    }
+
+    /// Each offset of a topic is in one row of one table. Rows are stored before the repeats among them.
+    pub(crate) async fn has_every_offset_of(&self, topic: Topic, table: &str) {
+        let topic = topic.name(&self.kafka.topic_prefix);
+        let aside = ["repeats", "dead_letter"]
+            .map(|aside| format!(" UNION ALL SELECT _partition, _offset FROM {aside} WHERE topic = '{topic}'"))
+            .concat();
+        let off = format!(
+            "SELECT countIf(n != width OR n != different) FROM (SELECT count() AS n, \
+             uniqExact(_offset) AS different, max(_offset) + 1 AS width \
+             FROM (SELECT _partition, _offset FROM {table}{aside}) GROUP BY _partition)"
+        );
+        self.until(&off, 0).await;
+    }
+
+    /// How many messages a topic has taken.
+    pub(crate) async fn kafka_messages(&self, topic: Topic) -> u64 {
+        let consumer: BaseConsumer = service::kafka::client_config(&self.kafka).create().unwrap();
+        let (topic, partitions) = (topic.name(&self.kafka.topic_prefix), self.kafka.partitions);
+        let end = move |partition| consumer.fetch_watermarks(&topic, partition, Duration::from_secs(20)).unwrap().1;
+        let ends = tokio::task::spawn_blocking(move || (0..partitions).map(end).sum::<i64>());
+        ends.await.unwrap().unsigned_abs()
+    }
+
+    /// Hands messages to Kafka as they are.
+    pub(crate) async fn produce(&self, topic: Topic, key: &str, payloads: &[String]) {
+        let producer = service::kafka::producer(&self.kafka).unwrap();
+        let topic = topic.name(&self.kafka.topic_prefix);
+        for payload in payloads {
+            let record = FutureRecord::to(&topic).key(key).payload(payload);
+            producer.send(record, Duration::from_secs(20)).await.unwrap();
+        }
     }
 }
 

@@ -41,6 +41,7 @@ fn rows() -> Vec<u8> {
             received_at: accepted.received_at,
             key: b"",
             payload: &payload,
+            is_sent_again: false,
         };
         Table::Events.append(&message, &mut rows).unwrap();
         offsets[partition] += 1;

@@ -6,7 +6,12 @@ use super::*;
 fn golden(table: Table, payload: &[u8]) {
     let received_at = Timestamp::from_millis(1_795_251_602_000).unwrap();
     let mut rows = Vec::new();
-    table.append(&Incoming { partition: 2, offset: 70_000, received_at, key: b"", payload }, &mut rows).unwrap();
+    table
+        .append(
+            &Incoming { partition: 2, offset: 70_000, received_at, key: b"", payload, is_sent_again: false },
+            &mut rows,
+        )
+        .unwrap();
     let hex: Vec<String> = rows.iter().map(|byte| format!("{byte:02x}")).collect();
     let written: String = hex.chunks(32).map(|line| line.concat() + "\n").collect();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/sink/rows/golden");
@@ -32,7 +37,7 @@ fn what_is_no_row_leaves_the_others_as_they_were() {
     for table in Table::ALL {
         for payload in [&b""[..], b"{}", b"[]", b"null", b"\xff", b"{\"event\":{}}"] {
             let mut rows = vec![1, 2, 3];
-            let message = Incoming { partition: 0, offset: 0, received_at, key: b"", payload };
+            let message = Incoming { partition: 0, offset: 0, received_at, key: b"", payload, is_sent_again: false };
             assert!(table.append(&message, &mut rows).is_err());
             assert_eq!(rows, [1, 2, 3]);
         }

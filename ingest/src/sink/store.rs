@@ -1,0 +1,143 @@
+//! ClickHouse as the sink uses it: one attempt of an insert, and what else it is asked.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use clickhouse::Client;
+use clickhouse::error::Error;
+use service::Health;
+use service::backoff::Backoff;
+use service::config::{ClickHouseConfig, KafkaConfig};
+use tokio::sync::Semaphore;
+
+use super::fault::Faults;
+use super::intent::Intent;
+use super::lease::Lease;
+use super::letterbox::Letterbox;
+use super::recall::{self, Lookback};
+use super::rows::Table;
+use super::trouble::{Severity, Troubles};
+use super::verdict;
+use super::window::Window;
+
+/// Inserts at a time: a few keep ClickHouse busy, many only make it merge more.
+const AT_A_TIME: usize = 4;
+const RECALLS_AT_A_TIME: usize = 2;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// A connection that takes no bytes, or gives no answer, for so long is given up and the insert made again.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+const END_TIMEOUT: Duration = Duration::from_secs(120);
+/// For everything else that ClickHouse is asked.
+const ASK_TIMEOUT: Duration = Duration::from_secs(150);
+
+/// Set explicitly, for their defaults have changed between releases; the recipe needs each of them.
+const SETTINGS: [(&str, &str); 7] = [
+    ("async_insert", "0"),
+    ("wait_end_of_query", "1"),
+    ("insert_deduplicate", "1"),
+    ("deduplicate_insert", "enable"),
+    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+    ("max_insert_block_size", "1048449"),
+    // A batch with rows of very many months is slow to insert, but no reason to stand still for ever.
+    ("throw_on_max_partitions_per_insert_block", "0"),
+];
+
+/// Where batches go.
+pub(super) struct Store {
+    /// As it is configured, for questions.
+    pub(super) asking: Client,
+    /// With what inserts need.
+    inserting: Client,
+    pub(super) letterbox: Letterbox,
+    pub(super) troubles: Troubles,
+    pub(super) faults: Faults,
+    slots: Semaphore,
+    recalls: Semaphore,
+}
+
+pub(super) fn backoff() -> Backoff {
+    Backoff::new(FIRST_WAIT, LONGEST_WAIT)
+}
+
+impl Store {
+    pub(super) fn new(clickhouse: &ClickHouseConfig, kafka: &KafkaConfig, health: Health) -> anyhow::Result<Self> {
+        let asking = service::clickhouse::client(clickhouse);
+        let inserting =
+            SETTINGS.iter().fold(asking.clone(), |client, (name, value)| client.with_setting(*name, *value));
+        Ok(Self {
+            asking,
+            inserting,
+            letterbox: Letterbox::new(kafka)?,
+            troubles: Troubles::new(health),
+            faults: Faults::default(),
+            slots: Semaphore::new(AT_A_TIME),
+            recalls: Semaphore::new(RECALLS_AT_A_TIME),
+        })
+    }
+
+    /// Says how ClickHouse stands before the first insert does.
+    pub(super) async fn greet(&self) {
+        let mut backoff = backoff();
+        let mut trouble = self.troubles.of("the tables");
+        while let Err(error) = self.tables().await {
+            trouble.tell(Severity::Passing, verdict::brief(&format!("{error:#}")));
+            backoff.wait().await;
+        }
+        trouble.over();
+    }
+
+    async fn tables(&self) -> anyhow::Result<()> {
+        for table in Table::ALL.map(Table::name).into_iter().chain(["repeats", "dead_letter"]) {
+            self.asking.query(&format!("SELECT 1 FROM {table} LIMIT 0")).execute().await.context(table)?;
+        }
+        Ok(())
+    }
+
+    /// What a partition's last offsets brought; asked until ClickHouse tells, for without it nothing can be filtered.
+    pub(super) async fn recall(&self, back: &Lookback) -> Window {
+        let mut backoff = backoff();
+        let mut trouble = self.troubles.of(format!("{}/{}: its last ids", back.topic, back.partition));
+        loop {
+            match self.try_recall(back).await {
+                Ok(window) => {
+                    trouble.over();
+                    return window;
+                }
+                Err(error) => trouble.tell(Severity::Passing, verdict::brief(&format!("{error:#}"))),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    async fn try_recall(&self, back: &Lookback) -> anyhow::Result<Window> {
+        // Never closed, so a failure to get in cannot happen; holding nothing would only lift the bound.
+        let _slot = self.recalls.acquire().await;
+        tokio::time::timeout(ASK_TIMEOUT, recall::recall(&self.asking, back)).await.context("no answer in time")?
+    }
+
+    /// Inserts once, while the partition is ours.
+    pub(super) async fn attempt(&self, sql: &str, token: &str, rows: Bytes, lease: &mut Lease) -> Result<(), Error> {
+        // As above.
+        let _slot = self.slots.acquire().await;
+        lease.hold().await;
+        let client = self.inserting.clone().with_setting("insert_deduplication_token", token);
+        let mut insert = client.insert_formatted_with(sql).with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
+        insert.send(rows).await?;
+        insert.end().await
+    }
+
+    /// Whether the table has rows of these offsets.
+    ///
+    /// # Errors
+    /// When ClickHouse does not answer.
+    pub(super) async fn has_some_of(&self, table: Table, partition: i32, range: &Intent) -> anyhow::Result<bool> {
+        let (name, Intent { first, last, .. }) = (table.name(), range);
+        let sql = format!(
+            "SELECT 1::UInt8 FROM {name} WHERE _partition = {partition} AND _offset >= {first} AND _offset <= {last} LIMIT 1"
+        );
+        let found = tokio::time::timeout(ASK_TIMEOUT, self.asking.query(&sql).fetch_optional::<u8>());
+        Ok(found.await.context("no answer in time")?.context("cannot look for a batch's rows")?.is_some())
+    }
+}
