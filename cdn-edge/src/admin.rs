@@ -48,14 +48,17 @@ struct PurgeAnswer {
 /// Answer of `GET /v1/objects/{key}`.
 #[derive(Debug, Serialize)]
 struct HeldObject<'a> {
-    key: &'a ObjectKey,
-    bytes: u64,
+    key: &'a str,
+    /// Null as long as an answer without its length is under way.
+    bytes: Option<u64>,
     etag: Option<&'a str>,
-    chunks: u32,
+    chunks: usize,
     chunks_in_memory: usize,
     chunks_on_disk: usize,
     age_s: i64,
     fresh_until: Option<Timestamp>,
+    /// Answers that are held under the key.
+    variants: usize,
 }
 
 /// All routes of the operators' listener.
@@ -111,19 +114,23 @@ fn check_keys(keys: usize, max: usize) -> Result<(), FieldError> {
 async fn held(State(admin): State<Admin>, Path(key): Path<String>) -> Result<Response, Problem> {
     let key = ObjectKey::new(key).map_err(|error| FieldError::new("path", error.to_string()))?;
     let cache = &admin.library.cache;
-    let object =
-        cache.index.get(key.as_str()).ok_or_else(|| Problem::not_found("the edge does not hold this object"))?;
-    let life = object.life();
-    let count = |held: &dyn Fn(u32) -> bool| (0..object.chunks()).filter(|&chunk| held(chunk)).count();
+    let named = admin.library.named(&key);
+    let variants = named.iter().find_map(|named| cache.get(&named.as_ref().as_ref()));
+    let variants = variants.ok_or_else(|| Problem::not_found("the edge does not hold this object"))?;
+    // Of several answers under one key, the first stands for them.
+    let object = &variants.as_slice()[0];
+    let (head, life) = (object.head(), object.head().life);
+    let count = |held: &dyn Fn(u32) -> bool| object.reached_chunks().filter(|&chunk| held(chunk)).count();
     let answer = HeldObject {
-        key: &object.key,
+        key: key.as_str(),
         bytes: object.size(),
-        etag: object.etag().and_then(|etag| etag.to_str().ok()),
-        chunks: object.chunks(),
+        etag: head.etag().and_then(|etag| etag.to_str().ok()),
+        chunks: object.reached_chunks().count(),
         chunks_in_memory: count(&|chunk| cache.memory.has(object.id, chunk)),
         chunks_on_disk: count(&|chunk| object.on_disk(chunk).is_some()),
-        age_s: (Timestamp::now().as_millis() - life.born).max(0) / 1000,
+        age_s: life.age_s(Timestamp::now()),
         fresh_until: Timestamp::from_millis(life.fresh_until),
+        variants: variants.as_slice().len(),
     };
     let answer = Json(&answer).into_response();
     Ok(([("cache-control", "no-store")], answer).into_response())

@@ -1,4 +1,4 @@
-//! Response bodies: none, bytes at hand, or an object's as a reader brings them.
+//! Response bodies: none, bytes at hand, an object's as a reader brings them, or an origin's as they come.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +10,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::delivery::transcript::Transcript;
-use crate::origin::OriginError;
+use crate::multipart::Parts;
+use crate::origin::{self, OriginError};
 use crate::reader::Reader;
 
 #[derive(Debug)]
@@ -20,6 +21,10 @@ pub enum EdgeBody {
     /// As many at a time as there are permits.
     Limited(Option<Bytes>, OwnedSemaphorePermit),
     Media(MediaBody),
+    /// Several parts of an object.
+    Parts(Box<PartsBody>),
+    /// Not stored: straight from the origin, as fast as the client takes it, its trailers with it.
+    Passed(Box<origin::Body>),
 }
 
 impl EdgeBody {
@@ -45,32 +50,42 @@ impl Body for EdgeBody {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
             Self::Media(media) => media.poll(context).map(|next| next.map(|bytes| bytes.map(Frame::data))),
+            Self::Parts(parts) => parts.poll(context).map(|next| next.map(|bytes| bytes.map(Frame::data))),
+            Self::Passed(body) => body.poll_frame(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Bytes(bytes) | Self::Limited(bytes, _) => bytes.is_none(),
-            Self::Media(media) => media.left == 0,
+            Self::Media(media) => media.left == Some(0),
+            Self::Parts(parts) => parts.left == 0,
+            Self::Passed(body) => body.is_at_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match self {
-            Self::Bytes(bytes) | Self::Limited(bytes, _) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Self::Media(media) => media.left,
-        })
+        match self {
+            Self::Bytes(bytes) | Self::Limited(bytes, _) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Media(media) => media.left.map_or_else(SizeHint::new, SizeHint::with_exact),
+            Self::Parts(parts) => SizeHint::with_exact(parts.left),
+            Self::Passed(body) => body.size_hint(),
+        }
     }
 }
 
-type Waiting = Pin<Box<dyn Future<Output = (Reader, Result<Bytes, OriginError>)> + Send>>;
+type Read = Result<Option<Bytes>, OriginError>;
+type Waiting = Pin<Box<dyn Future<Output = (Reader, Read)> + Send>>;
 
 /// An object's bytes. What is in memory goes out without a wait; for the rest a future is made.
 pub struct MediaBody {
     /// Bytes read before the head was sent, so that a failure up to there could still be told by it.
     first: Option<Bytes>,
     state: State,
-    left: u64,
+    /// None as long as nobody knows where the object ends.
+    left: Option<u64>,
     transcript: Arc<Transcript>,
 }
 
@@ -84,37 +99,40 @@ enum State {
 impl MediaBody {
     #[must_use]
     pub fn new(first: Bytes, reader: Reader, transcript: Arc<Transcript>) -> Self {
-        let left = first.len() as u64 + reader.left();
+        let left = reader.left().map(|left| left + first.len() as u64);
         transcript.saw(reader.source());
-        Self { first: Some(first), state: State::Reading(reader), left, transcript }
+        Self { first: Some(first).filter(|first| !first.is_empty()), state: State::Reading(reader), left, transcript }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, OriginError>>> {
-        if let Some(first) = self.first.take() {
-            self.left -= first.len() as u64;
-            return Poll::Ready(Some(Ok(first)));
-        }
-        if self.left == 0 {
+        if self.left == Some(0) {
             return Poll::Ready(None);
         }
-        let read = ready!(self.poll_reader(context));
+        let read = match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => ready!(self.poll_reader(context)),
+        };
         match &read {
-            Some(Ok(bytes)) => self.left -= bytes.len() as u64,
-            Some(Err(_)) | None => self.state = State::Over,
+            Ok(Some(bytes)) => self.left = self.left.map(|left| left - bytes.len() as u64),
+            Ok(None) | Err(_) => self.state = State::Over,
         }
-        Poll::Ready(read)
+        // Whoever was told a length must not take an early end for the end.
+        if matches!(read, Ok(None)) && self.left.is_some() {
+            return Poll::Ready(Some(Err(OriginError::Broken)));
+        }
+        Poll::Ready(read.transpose())
     }
 
-    fn poll_reader(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, OriginError>>> {
+    fn poll_reader(&mut self, context: &mut Context<'_>) -> Poll<Read> {
         if let State::Reading(reader) = &mut self.state
             && let Some(bytes) = reader.ready()
         {
-            return Poll::Ready(Some(Ok(bytes)));
+            return Poll::Ready(Ok(Some(bytes)));
         }
         let mut waiting = match std::mem::replace(&mut self.state, State::Over) {
             State::Reading(reader) => wait(reader),
             State::Waiting(waiting) => waiting,
-            State::Over => return Poll::Ready(None),
+            State::Over => return Poll::Ready(Ok(None)),
         };
         let Poll::Ready((reader, read)) = waiting.as_mut().poll(context) else {
             self.state = State::Waiting(waiting);
@@ -122,7 +140,54 @@ impl MediaBody {
         };
         self.transcript.saw(reader.source());
         self.state = State::Reading(reader);
-        Poll::Ready(Some(read))
+        Poll::Ready(read)
+    }
+}
+
+/// The parts of a `multipart/byteranges`, each with its head, one reader for all of them.
+pub struct PartsBody {
+    parts: Parts,
+    /// The part that is being read, or its reader.
+    current: Option<MediaBody>,
+    idle: Option<Reader>,
+    left: u64,
+    transcript: Arc<Transcript>,
+}
+
+impl PartsBody {
+    #[must_use]
+    pub fn new(parts: Parts, reader: Reader, transcript: Arc<Transcript>) -> Self {
+        let left = parts.len();
+        Self { parts, current: None, idle: Some(reader), left, transcript }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, OriginError>>> {
+        if let Some(current) = &mut self.current {
+            if let Some(read) = ready!(current.poll(context)) {
+                self.left -= read.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                return Poll::Ready(Some(read));
+            }
+            self.idle = self.current.take().and_then(MediaBody::into_reader);
+        }
+        let Some((head, range)) = self.parts.next() else { return Poll::Ready(None) };
+        self.left -= head.len() as u64;
+        if let (Some(range), Some(mut reader)) = (range, self.idle.take()) {
+            reader.turn_to(range);
+            self.current = Some(MediaBody::new(Bytes::new(), reader, self.transcript.clone()));
+        }
+        Poll::Ready(Some(Ok(head)))
+    }
+}
+
+impl MediaBody {
+    fn into_reader(self) -> Option<Reader> {
+        if let State::Reading(reader) = self.state { Some(reader) } else { None }
+    }
+}
+
+impl std::fmt::Debug for PartsBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartsBody").field("left", &self.left).finish_non_exhaustive()
     }
 }
 

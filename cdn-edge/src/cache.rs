@@ -7,6 +7,7 @@ pub mod disk;
 pub mod index_log;
 pub mod memory;
 pub mod restore;
+pub mod variants;
 pub mod writer;
 
 use std::sync::Arc;
@@ -17,15 +18,17 @@ use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 
-use crate::object::Object;
+use crate::key::{CacheKey, KeyRef};
+use crate::object::{CHUNK, Object};
 use disk::Disk;
-use memory::Memory;
+use memory::{Memory, Part};
+use variants::Variants;
 
 /// The index counts in pages, for moka's weights have 32 bits and a file takes whole pages anyway.
 const PAGE: u64 = 4096;
 
-/// Objects by key.
-pub type Index = moka::sync::Cache<String, Arc<Object>>;
+/// What is held, by key.
+pub type Index = moka::sync::Cache<Arc<CacheKey>, Variants>;
 
 #[derive(Debug)]
 pub struct Cache {
@@ -40,27 +43,41 @@ pub struct Cache {
 pub fn index(disk_bytes: u64, ended: impl Fn(Arc<Object>) + Send + Sync + 'static) -> Index {
     moka::sync::Cache::builder()
         .max_capacity((disk_bytes / PAGE).max(1))
-        .weigher(|_, object: &Arc<Object>| pages(object))
+        .weigher(|_, variants: &Variants| weight(variants))
         .eviction_policy(EvictionPolicy::lru())
-        .eviction_listener(move |_, object: Arc<Object>, cause| {
-            // An object that is put again only to be weighed again is replaced by itself.
-            if cause != RemovalCause::Replaced && object.end() {
-                ended(object);
+        .eviction_listener(move |_, variants: Variants, cause| {
+            // What is put again, weighed again or with another variant, is replaced by itself.
+            if cause != RemovalCause::Replaced {
+                variants.as_slice().iter().filter(|object| object.end()).cloned().for_each(&ended);
             }
         })
         .build()
 }
 
-fn pages(object: &Object) -> u32 {
-    u32::try_from(1 + object.disk_bytes() / PAGE).unwrap_or(u32::MAX)
+fn weight(variants: &Variants) -> u32 {
+    let pages = |object: &Arc<Object>| 1 + object.disk_bytes() / PAGE;
+    u32::try_from(variants.as_slice().iter().map(pages).sum::<u64>()).unwrap_or(u32::MAX)
 }
 
 /// Weighs an object again after its bytes on disk changed, unless another took its place.
 pub fn weigh_again(index: &Index, object: &Arc<Object>) {
-    index.entry_by_ref(object.key.as_str()).and_compute_with(|entry| match entry {
-        Some(entry) if entry.value().id == object.id => Op::Put(entry.into_value()),
+    index.entry(object.key.clone()).and_compute_with(|entry| match entry {
+        Some(entry) if entry.value().contains(object.id) => Op::Put(entry.into_value()),
         _ => Op::Nop,
     });
+}
+
+/// Makes this version the one that its key and selectors name; those before it that are now ended.
+pub fn put(index: &Index, object: &Arc<Object>) -> Vec<Arc<Object>> {
+    let mut before = Vec::new();
+    index.entry(object.key.clone()).and_compute_with(|entry| {
+        let held = entry.map(moka::Entry::into_value);
+        let (with, out) = held.map_or((Variants::One(object.clone()), Vec::new()), |held| held.with(object));
+        before = out;
+        Op::Put(with)
+    });
+    before.retain(|before| before.end());
+    before
 }
 
 impl Cache {
@@ -80,47 +97,72 @@ impl Cache {
         self.next_id.fetch_add(1, Relaxed)
     }
 
+    /// What is held under a key.
+    #[must_use]
+    pub fn get(&self, key: &KeyRef<'_>) -> Option<Variants> {
+        self.index.get(key)
+    }
+
     /// Makes this version the one that its key names; the one before it is ended.
     pub fn publish(&self, object: &Arc<Object>) {
-        let mut before = None;
-        self.index.entry_by_ref(object.key.as_str()).and_compute_with(|entry| {
-            before = entry.map(moka::Entry::into_value);
-            Op::Put(object.clone())
-        });
-        if let Some(before) = before.filter(|before| before.end()) {
-            self.disk.remove(before);
-        }
+        put(&self.index, object).into_iter().for_each(|before| self.disk.remove(before));
     }
 
     /// Drops this version, unless another took its place. True where it was held.
     pub fn drop_version(&self, object: &Arc<Object>) -> bool {
         let mut held = false;
-        self.index.entry_by_ref(object.key.as_str()).and_compute_with(|entry| {
-            held = entry.is_some_and(|entry| entry.value().id == object.id);
-            if held { Op::Remove } else { Op::Nop }
+        self.index.entry(object.key.clone()).and_compute_with(|entry| {
+            let variants = entry.map(moka::Entry::into_value).filter(|variants| variants.contains(object.id));
+            held = variants.is_some();
+            match variants.map(|variants| variants.without(object.id)) {
+                None => Op::Nop,
+                Some(None) => Op::Remove,
+                Some(Some(rest)) => Op::Put(rest),
+            }
         });
+        // Where it was the last one the index's listener has ended it.
+        if held && object.end() {
+            self.disk.remove(object.clone());
+        }
         held
     }
 
-    /// Stores a whole chunk: in memory at once, on disk soon, where there is room for it in the queue.
-    pub fn keep(&self, object: &Arc<Object>, chunk: u32, bytes: &Bytes) {
-        self.memory.put(object.id, chunk, bytes.clone());
-        if object.storable && !object.is_gone() {
-            self.disk.store(object.clone(), chunk, bytes.clone());
+    /// Stores bytes of a chunk: in memory at once, and, once the chunk is whole, on disk soon, where there
+    /// is room for it in the queue.
+    pub fn keep(&self, object: &Arc<Object>, chunk: u32, start: u64, bytes: Bytes) {
+        let len = object.chunk_len(chunk);
+        let part = Part { start: u32::try_from(start).expect("within a chunk"), bytes };
+        let whole = part.is_whole(len);
+        let held = self.memory.put(object.id, chunk, part, whole);
+        if held.is_whole(len) && !object.is_gone() {
+            self.disk.store(object.clone(), chunk, held.bytes);
         }
     }
 
-    /// Whether a chunk can be had without the origin.
+    /// Whether a whole chunk can be had without the origin.
     #[must_use]
     pub fn holds(&self, object: &Object, chunk: u32) -> bool {
+        self.holds_part(object, chunk, 0, object.chunk_len(chunk))
+    }
+
+    /// Whether these bytes of a chunk can be had without the origin.
+    #[must_use]
+    pub fn holds_part(&self, object: &Object, chunk: u32, from: u64, to: u64) -> bool {
+        let covers = |part: &Part| u64::from(part.start) <= from && part.end() >= to;
         object.on_disk(chunk).is_some()
-            || self.memory.has(object.id, chunk)
+            || self.memory.get(object.id, chunk).is_some_and(|part| covers(&part))
             || self.disk.about_to_write(object.id, chunk).is_some()
     }
 
-    /// A chunk from memory: no lock, no wait.
+    /// Whether these bytes of an object can be had without the origin.
     #[must_use]
-    pub fn in_memory(&self, object: &Object, chunk: u32) -> Option<Bytes> {
+    pub fn holds_range(&self, object: &Object, range: &std::ops::Range<u64>) -> bool {
+        pieces(range).all(|(chunk, from, to)| self.holds_part(object, chunk, from, to))
+    }
+
+    /// What memory has of a chunk: no lock, no wait.
+    #[must_use]
+    pub fn in_memory(&self, object: &Object, chunk: u32) -> Option<Part> {
         self.memory.get(object.id, chunk)
     }
 
@@ -132,11 +174,20 @@ impl Cache {
         let crc = object.on_disk(chunk)?;
         let _turn = self.disk.read_turn().await;
         // Whoever had the turn before may have read the same chunk.
-        if let Some(bytes) = self.in_memory(object, chunk) {
-            return Some(bytes);
+        if let Some(part) = self.in_memory(object, chunk).filter(|part| part.is_whole(object.chunk_len(chunk))) {
+            return Some(part.bytes);
         }
         let bytes = self.disk.read(object, chunk, crc).await?;
-        self.memory.put(object.id, chunk, bytes.clone());
+        self.memory.put(object.id, chunk, Part { start: 0, bytes: bytes.clone() }, true);
         Some(bytes)
     }
+}
+
+/// A range as its chunks, each with the part of it that is meant.
+pub fn pieces(range: &std::ops::Range<u64>) -> impl Iterator<Item = (u32, u64, u64)> {
+    let (start, end) = (range.start, range.end);
+    (start / CHUNK..end.div_ceil(CHUNK)).map(move |chunk| {
+        let (from, to) = (start.max(chunk * CHUNK) - chunk * CHUNK, end.min((chunk + 1) * CHUNK) - chunk * CHUNK);
+        (u32::try_from(chunk).expect("within the object"), from, to)
+    })
 }

@@ -16,8 +16,20 @@ pub struct EdgeConfig {
     pub pop: PopId,
     /// Where listeners are served.
     pub listen: SocketAddr,
-    /// Where operators and the catalog are served.
-    pub admin_listen: SocketAddr,
+    /// Where operators and the catalog are served; by default 127.0.0.1:7201, and nowhere where `public`.
+    pub admin_listen: Option<SocketAddr>,
+    /// `http://host[:port]` or `https://…` of any web server; empty is the bucket of `[s3]`.
+    pub origin: String,
+    /// Certificates, in PEM, of authorities that an https origin may be signed by beside the public ones.
+    pub origin_ca: Option<PathBuf>,
+    /// The origin gets the client's `Host` rather than its own name.
+    pub preserve_host: bool,
+    /// A plain shared cache for anyone, as RFC 9111 has it: no lifetime but the origin's own, and clients'
+    /// `Cache-Control` is obeyed. Off in a fleet.
+    pub public: bool,
+    /// Scripts of any site may read the answers: `Access-Control-Allow-Origin`, `Timing-Allow-Origin` and
+    /// their kin are put to those of a web origin, too, where it does not send them itself.
+    pub cors: bool,
     /// The disk tier; one process at a time.
     pub cache_dir: PathBuf,
     /// Bytes of chunks in memory.
@@ -26,13 +38,15 @@ pub struct EdgeConfig {
     pub cache_disk: ByteSize,
     /// Larger objects are refused with 502: a lying origin cannot make us reserve memory for them.
     pub max_object: ByteSize,
-    /// How long an object is fresh whose origin says nothing of it.
+    /// How long an object is fresh whose origin says nothing of it; of no effect where `public`.
     pub default_ttl: Span,
-    /// How long a missing object is remembered as missing.
+    /// How long a missing object is remembered as missing where the origin says nothing of it.
     pub negative_ttl: Span,
     /// Requests to the origin at a time; further ones wait for `origin_first_byte_timeout`, then 503.
     pub origin_concurrency: usize,
     pub origin_connect_timeout: Span,
+    /// For TLS with the origin, once connected.
+    pub origin_tls_timeout: Span,
     /// From a request to the origin to its answer's head.
     pub origin_first_byte_timeout: Span,
     /// Between two pieces of the origin's body.
@@ -60,15 +74,21 @@ impl Default for EdgeConfig {
             id: EdgeId::new("edge-1").expect("the text is a slug"),
             pop: PopId::new("local").expect("the text is a slug"),
             listen: SocketAddr::from(([127, 0, 0, 1], 7200)),
-            admin_listen: SocketAddr::from(([127, 0, 0, 1], 7201)),
+            admin_listen: None,
+            origin: String::new(),
+            origin_ca: None,
+            preserve_host: false,
+            public: false,
+            cors: false,
             cache_dir: PathBuf::from("edge-cache"),
             cache_memory: ByteSize::mib(512),
             cache_disk: ByteSize::gib(20),
             max_object: ByteSize::gib(16),
             default_ttl: Span::from_secs(3600),
             negative_ttl: Span::from_secs(3),
-            origin_concurrency: 64,
+            origin_concurrency: 256,
             origin_connect_timeout: Span::from_secs(3),
+            origin_tls_timeout: Span::from_secs(5),
             origin_first_byte_timeout: Span::from_secs(10),
             origin_idle_timeout: Span::from_secs(10),
             write_timeout: Span::from_secs(60),
@@ -83,10 +103,26 @@ impl Default for EdgeConfig {
     }
 }
 
+impl EdgeConfig {
+    /// Where operators are served, if anywhere.
+    #[must_use]
+    pub fn admin_listen(&self) -> Option<SocketAddr> {
+        let own = (!self.public).then(|| SocketAddr::from(([127, 0, 0, 1], 7201)));
+        self.admin_listen.or(own)
+    }
+}
+
 impl Section for EdgeConfig {
     const NAME: &'static str = "edge";
 
     fn check(&self, problems: &mut Problems<'_>) {
+        if !self.origin.is_empty() {
+            check_url("origin", &self.origin, problems);
+            let bare = self.origin.parse::<http::Uri>().is_ok_and(|uri| uri.path() == "/" && uri.query().is_none());
+            if !bare || self.origin.contains('@') {
+                problems.add("origin", "must be a scheme, a host and perhaps a port");
+            }
+        }
         for router in &self.routers {
             check_url("routers", router, problems);
         }
@@ -132,8 +168,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Bad values are told by [`Loader::finish`].
+    /// Bad values are told by [`Loader::finish`]. Of a section that this edge has no use for nothing is asked.
     pub fn read(loader: &mut Loader) -> Self {
-        Self { edge: loader.section(), http: loader.section(), s3: loader.section(), auth: loader.section() }
+        let edge: EdgeConfig = loader.section();
+        let s3 = if edge.origin.is_empty() { loader.section() } else { S3Config::default() };
+        let speaks = edge.admin_listen().is_some() || !edge.routers.is_empty() || !edge.ingest.is_empty();
+        let auth = if speaks { loader.section() } else { AuthConfig::default() };
+        Self { edge, http: loader.section(), s3, auth }
     }
 }

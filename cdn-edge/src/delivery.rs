@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 use wire::delivery::{CacheStatus, Delivery};
-use wire::{ClientNet, DecisionId, EdgeId, ObjectKey, PopId, Timestamp};
+use wire::{ClientNet, DecisionId, EdgeId, PopId, Timestamp};
 
+use crate::key::CacheKey;
 use crate::object::Object;
 
 /// Records that wait for ingest: about 20 MB.
@@ -27,7 +28,7 @@ pub const QUEUE: usize = 100_000;
 #[derive(Debug, Clone)]
 pub enum Subject {
     Object(Arc<Object>),
-    Key(ObjectKey),
+    Key(Arc<CacheKey>),
 }
 
 /// A delivery as the serving thread leaves it: no text is made there.
@@ -48,14 +49,15 @@ pub struct Record {
 }
 
 impl Record {
-    /// The payload, with an id of its own.
+    /// The payload, with an id of its own; none where what was asked for has no object's name.
     #[must_use]
-    pub fn into_delivery(self, edge: &EdgeId, pop: &PopId) -> Delivery {
-        let (key, object_bytes) = match self.subject {
-            Subject::Object(object) => (object.key.clone(), Some(object.size())),
+    pub fn into_delivery(self, edge: &EdgeId, pop: &PopId) -> Option<Delivery> {
+        let (key, object_bytes) = match &self.subject {
+            Subject::Object(object) => (&object.key, object.size()),
             Subject::Key(key) => (key, None),
         };
-        Delivery {
+        let key = key.object_key()?;
+        Some(Delivery {
             delivery_id: Uuid::now_v7(),
             decision_id: self.decision_id,
             edge_id: edge.clone(),
@@ -72,6 +74,6 @@ impl Record {
             complete: self.complete,
             started_at: self.started_at,
             client_net: ClientNet::of(self.client).to_string(),
-        }
+        })
     }
 }

@@ -3,7 +3,8 @@
 //! Readers get bytes as they arrive, from the chunk that is being put together, or from the last
 //! [`WINDOW`] whole chunks; whoever is slower finds them in the cache. No reader is ever waited for.
 //! A fill ends at the first chunk that another fill has taken over, and, once nobody follows, where
-//! more than [`run::FINISH_ALONE`] would be left to fetch.
+//! more than [`run::FINISH_ALONE`] would be left to fetch. It may begin in the midst of a chunk, where
+//! what lies before is held, or where the origin sent another part than it was asked for.
 
 pub mod run;
 
@@ -31,8 +32,12 @@ const SMALL_PIECE: usize = 4096;
 #[derive(Debug)]
 pub struct Fill {
     pub first: u32,
+    /// Where in the first chunk it begins.
+    pub base: u64,
     /// The first chunk that is not its own any more; only shrinks.
     end: AtomicU32,
+    /// Whoever is ahead of it waits, however far: the origin sends nothing but the whole.
+    patient: bool,
     state: Mutex<State>,
     /// Counts what has arrived, only to wake followers.
     progress: watch::Sender<u64>,
@@ -44,13 +49,23 @@ struct State {
     /// The chunk that is being put together.
     at: u32,
     pieces: Vec<Piece>,
+    /// Where in the chunk the pieces begin and end.
+    base: u64,
     have: u64,
-    window: VecDeque<(u32, Bytes)>,
+    window: VecDeque<(u32, Run)>,
     ended: Option<Result<(), OriginError>>,
+}
+
+/// Bytes of one chunk, from `base` on.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub base: u64,
+    pub bytes: Bytes,
 }
 
 #[derive(Debug)]
 struct Piece {
+    /// In the chunk.
     start: u64,
     bytes: Bytes,
 }
@@ -66,12 +81,16 @@ enum Look {
 }
 
 impl Fill {
+    /// A fill from a byte of the object to the end of the chunk before `end`.
     #[must_use]
-    pub fn new(first: u32, end: u32) -> Self {
-        let state = State { at: first, pieces: Vec::new(), have: 0, window: VecDeque::new(), ended: None };
+    pub fn new(start: u64, end: u32, patient: bool) -> Self {
+        let (first, base) = (u32::try_from(start / CHUNK).expect("within an object"), start % CHUNK);
+        let state = State { at: first, pieces: Vec::new(), base, have: base, window: VecDeque::new(), ended: None };
         Self {
             first,
+            base,
             end: AtomicU32::new(end),
+            patient,
             state: Mutex::new(state),
             progress: watch::Sender::new(0),
             followers: AtomicUsize::new(0),
@@ -87,13 +106,42 @@ impl Fill {
         self.end.load(Relaxed)
     }
 
-    /// Whether a reader at `chunk` should follow this fill.
+    /// The first byte that it brings.
     #[must_use]
-    pub fn serves(&self, chunk: u32) -> bool {
+    pub fn start(&self) -> u64 {
+        u64::from(self.first) * CHUNK + self.base
+    }
+
+    /// The first byte after its last chunk; the object may end before.
+    #[must_use]
+    pub fn end_byte(&self) -> u64 {
+        u64::from(self.end()) * CHUNK
+    }
+
+    /// The origin sends less than it was asked for.
+    pub fn end_at(&self, end: u32) {
+        self.end.fetch_min(end, Relaxed);
+    }
+
+    /// Whether a reader at this place should follow this fill.
+    #[must_use]
+    pub fn serves(&self, chunk: u32, offset: u64) -> bool {
         let state = self.state();
-        let near = chunk <= state.at.saturating_add(JOIN_AHEAD) && chunk < self.end();
-        let ahead = chunk >= state.at && near && state.ended.is_none();
-        ahead || state.window.iter().any(|(held, _)| *held == chunk)
+        if chunk < state.at {
+            return state.window.iter().any(|(held, run)| *held == chunk && offset >= run.base);
+        }
+        let near = self.patient || chunk <= state.at.saturating_add(JOIN_AHEAD);
+        let here = chunk > state.at || offset >= state.base;
+        state.ended.is_none() && chunk < self.end() && near && here
+    }
+
+    /// Whether it has brought, or is going to bring, all of a chunk.
+    #[must_use]
+    pub fn brings(&self, chunk: u32) -> bool {
+        let state = self.state();
+        let begun_before = chunk > self.first || (chunk == self.first && self.base == 0);
+        let ahead = state.ended.is_none() && chunk >= state.at && chunk < self.end();
+        begun_before && (ahead || state.window.iter().any(|(held, _)| *held == chunk))
     }
 
     /// Another fill takes over from `chunk` on, where that lies ahead.
@@ -120,12 +168,13 @@ impl Fill {
 
     fn look(&self, chunk: u32, offset: u64) -> Look {
         let state = self.state();
-        if chunk == state.at && offset < state.have {
+        if chunk == state.at && (state.base..state.have).contains(&offset) {
             return Look::Bytes(state.piece_at(offset));
         }
-        if chunk < state.at {
+        if chunk < state.at || (chunk == state.at && offset < state.base) {
             let held = state.window.iter().find(|(held, _)| *held == chunk);
-            return held.map_or(Look::Elsewhere, |(_, bytes)| Look::Bytes(bytes.slice(offset as usize..)));
+            let at = held.and_then(|(_, run)| Some((run, offset.checked_sub(run.base)?)));
+            return at.map_or(Look::Elsewhere, |(run, at)| Look::Bytes(run.bytes.slice(at as usize..)));
         }
         match &state.ended {
             Some(Err(error)) => Look::Failed(error.clone()),
@@ -135,27 +184,33 @@ impl Fill {
         }
     }
 
-    /// More bytes of the chunk that is being put together; the whole chunk, where they complete it.
-    fn add(&self, bytes: Bytes, chunk_len: u64) -> Option<Bytes> {
+    /// More bytes of the chunk that is being put together; all of it, where they complete it.
+    fn add(&self, bytes: Bytes, chunk_len: u64) -> Option<Run> {
         let mut state = self.state();
         state.add(bytes);
-        let whole = (state.have == chunk_len).then(|| state.whole());
+        let whole = (state.have == chunk_len).then(|| state.run());
         drop(state);
         self.progress.send_modify(|count| *count += 1);
         whole
     }
 
+    /// What there is of the chunk that is being put together.
+    fn begun(&self) -> Option<(u32, Run)> {
+        let state = self.state();
+        (state.have > state.base).then(|| (state.at, state.run()))
+    }
+
     /// On to the next chunk, once this one has been handed to the cache.
-    fn advance(&self, whole: Bytes) {
+    fn advance(&self, run: Run) {
         let mut state = self.state();
         let done = state.at;
-        state.window.push_back((done, whole));
+        state.window.push_back((done, run));
         if state.window.len() > WINDOW {
             state.window.pop_front();
         }
         state.at += 1;
         state.pieces.clear();
-        state.have = 0;
+        (state.base, state.have) = (0, 0);
         drop(state);
         self.progress.send_modify(|count| *count += 1);
     }
@@ -171,7 +226,7 @@ impl Fill {
         let mut state = self.state();
         state.window.clear();
         state.pieces.clear();
-        state.have = 0;
+        state.have = state.base;
     }
 }
 
@@ -196,11 +251,11 @@ impl State {
         piece.bytes.slice((offset - piece.start) as usize..)
     }
 
-    /// One piece of memory of exactly the chunk's size: what the cache holds must be what it counts.
-    fn whole(&self) -> Bytes {
-        let mut whole = BytesMut::with_capacity(CHUNK.min(self.have) as usize);
-        self.pieces.iter().for_each(|piece| whole.extend_from_slice(&piece.bytes));
-        whole.freeze()
+    /// One piece of memory of exactly the size: what the cache holds must be what it counts.
+    fn run(&self) -> Run {
+        let mut bytes = BytesMut::with_capacity((self.have - self.base) as usize);
+        self.pieces.iter().for_each(|piece| bytes.extend_from_slice(&piece.bytes));
+        Run { base: self.base, bytes: bytes.freeze() }
     }
 }
 
@@ -251,7 +306,7 @@ mod tests {
 
     #[test]
     fn pieces_are_read_at_any_offset() {
-        let fill = Fill::new(3, 5);
+        let fill = Fill::new(3 * CHUNK, 5, false);
         assert!(fill.add(Bytes::from(vec![b'a'; SMALL_PIECE]), CHUNK).is_none());
         for text in ["bc", "d", "ef"] {
             assert!(fill.add(Bytes::from_static(text.as_bytes()), CHUNK).is_none());
@@ -269,8 +324,9 @@ mod tests {
 
     #[test]
     fn a_fill_is_joined_near_and_cut_far() {
-        let fill = Fill::new(0, 10);
-        assert!(fill.serves(0) && fill.serves(1) && !fill.serves(2));
+        let fill = Fill::new(0, 10, false);
+        assert!(fill.serves(0, 0) && fill.serves(1, 9) && !fill.serves(2, 0));
+        assert!(Fill::new(0, 10, true).serves(9, 0));
         assert_eq!(fill.first_ahead(5..20), Some(5));
         fill.give_up_from(4);
         assert_eq!((fill.end(), fill.first_ahead(5..20), fill.first_ahead(0..20)), (4, None, Some(0)));
@@ -280,7 +336,7 @@ mod tests {
 
     #[test]
     fn followers_get_what_arrived_and_then_the_failure() {
-        let fill = Fill::new(0, 2);
+        let fill = Fill::new(0, 2, false);
         let whole = fill.add(Bytes::from_static(b"abcd"), 4).unwrap();
         fill.advance(whole);
         fill.add(Bytes::from_static(b"ef"), 4);
@@ -290,5 +346,21 @@ mod tests {
         assert_eq!(look(&fill, 1, 2), "Failed(Broken)");
         fill.release();
         assert_eq!((look(&fill, 0, 1), look(&fill, 1, 0)), ("Elsewhere".into(), "Failed(Broken)".into()));
+    }
+
+    #[test]
+    fn a_fill_that_begins_within_a_chunk_serves_what_it_has() {
+        let fill = Fill::new(CHUNK + 5, 3, false);
+        assert!(fill.add(Bytes::from_static(b"fgh"), CHUNK).is_none());
+        assert_eq!(
+            (look(&fill, 1, 6), look(&fill, 1, 4), look(&fill, 1, 8)),
+            ("gh".into(), "Elsewhere".into(), "Wait".into())
+        );
+        assert!(fill.serves(1, 5) && !fill.serves(1, 4) && fill.serves(2, 0));
+        assert!(!fill.brings(1) && fill.brings(2) && !fill.brings(3));
+        let run = fill.add(Bytes::from_static(b"ij"), 10).unwrap();
+        assert_eq!((run.base, &run.bytes[..]), (5, &b"fghij"[..]));
+        fill.advance(run);
+        assert_eq!((look(&fill, 1, 9), look(&fill, 1, 2)), ("j".into(), "Elsewhere".into()));
     }
 }

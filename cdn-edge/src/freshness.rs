@@ -1,107 +1,177 @@
-//! How long an answer of the origin may be served, in RFC 9111's terms: pure functions of headers and times.
+//! How long an answer may be served (RFC 9111, section 4.2; RFC 5861): pure functions of headers and times.
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use wire::Timestamp;
+
+use crate::directives::ResponseDirectives;
 
 /// Longest lifetime we keep count of: a year, as RFC 9111 suggests for "never".
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Longest lifetime that is guessed from `Last-Modified`.
+const LONGEST_GUESS: Duration = Duration::from_secs(24 * 3600);
+
 /// What the origin allows of one answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// False with `no-store` or `private`: whoever waits for it now gets it, nobody later.
-    pub storable: bool,
     /// RFC 9111's `freshness_lifetime`.
     pub lifetime: Duration,
+    /// The origin has told it, or the operator has, rather than a guess.
+    pub explicit: bool,
+    /// `no-cache`: not served once without asking, however young.
+    pub ask_always: bool,
     /// False with `must-revalidate`, `proxy-revalidate`, `no-cache` or `s-maxage`: stale is never served.
     pub stale_allowed: bool,
+    pub while_revalidate: Duration,
+    pub if_error: Option<Duration>,
+    pub immutable: bool,
 }
 
-#[derive(Debug, Default)]
-struct Directives {
-    forbids_storing: bool,
-    no_cache: bool,
-    forbids_stale: bool,
-    max_age: Option<u64>,
-    s_maxage: Option<u64>,
+/// How old an answer is and how long it is fresh, in milliseconds since the epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// When its age was 0.
+    pub born: i64,
+    pub fresh_until: i64,
+    pub stale_allowed: bool,
+    /// `stale-while-revalidate`, from `fresh_until` on.
+    #[serde(default)]
+    pub while_revalidate: i64,
+    /// `stale-if-error`, from `fresh_until` on; none where the origin said nothing of it.
+    #[serde(default)]
+    pub if_error: Option<i64>,
+    #[serde(default)]
+    pub immutable: bool,
 }
 
-/// What the headers say, else `default_ttl`.
-#[must_use]
-pub fn policy(headers: &HeaderMap, received: SystemTime, default_ttl: Duration) -> Policy {
-    let said = directives(headers);
-    let lifetime = if said.no_cache {
-        Duration::ZERO
-    } else if let Some(seconds) = said.s_maxage.or(said.max_age) {
-        Duration::from_secs(seconds)
-    } else if headers.contains_key(header::EXPIRES) {
-        until_expiry(headers, received)
-    } else {
-        default_ttl
-    };
-    Policy {
-        storable: !said.forbids_storing,
-        lifetime: lifetime.min(FOREVER),
-        stale_allowed: !(said.forbids_stale || said.no_cache || said.s_maxage.is_some()),
+impl Life {
+    #[must_use]
+    pub fn new(policy: Policy, headers: &HeaderMap, now: Timestamp, response_delay: Duration) -> Self {
+        let born = now.as_millis() - millis(initial_age(headers, at(now), response_delay));
+        let lifetime = if policy.ask_always { 0 } else { millis(policy.lifetime) };
+        Self {
+            born,
+            fresh_until: born + lifetime,
+            stale_allowed: policy.stale_allowed,
+            while_revalidate: millis(policy.while_revalidate),
+            if_error: policy.if_error.map(millis),
+            immutable: policy.immutable,
+        }
     }
+
+    #[must_use]
+    pub fn age_s(&self, now: Timestamp) -> i64 {
+        (now.as_millis() - self.born).max(0) / 1000
+    }
+
+    #[must_use]
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        now.as_millis() < self.fresh_until
+    }
+
+    /// Whether it may be served while it is being asked about (RFC 5861, section 3).
+    #[must_use]
+    pub fn may_wait(&self, now: Timestamp) -> bool {
+        self.stale_allowed && now.as_millis() < self.fresh_until + self.while_revalidate
+    }
+
+    /// Whether it may stand in for an origin that has failed: one that answered with an error only as
+    /// `stale-if-error` allows (RFC 5861, section 4), one that did not answer at all also without it
+    /// (RFC 9111, section 4.2.4).
+    #[must_use]
+    pub fn may_stand_in(&self, now: Timestamp, answered: bool) -> bool {
+        let within = |window: i64| now.as_millis() < self.fresh_until + window;
+        self.stale_allowed && self.if_error.map_or(!answered, within)
+    }
+}
+
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn at(now: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(now.as_millis().unsigned_abs())
+}
+
+/// What the directives say, else `Expires`, else `default_ttl`, else a guess.
+#[must_use]
+pub fn policy(
+    status: StatusCode,
+    headers: &HeaderMap,
+    said: &ResponseDirectives,
+    received: Timestamp,
+    default_ttl: Option<Duration>,
+) -> Policy {
+    let received = at(received);
+    let (lifetime, explicit) = if let Some(seconds) = said.s_maxage.or(said.max_age) {
+        (Duration::from_secs(seconds), true)
+    } else if headers.contains_key(header::EXPIRES) && !said.targeted {
+        (until_expiry(headers, received), true)
+    } else if let Some(ttl) = default_ttl {
+        (ttl, true)
+    } else {
+        (guess(status, headers, said, received), false)
+    };
+    let ask_always = said.no_cache.is_all();
+    let window = |seconds: Option<u64>| seconds.map(|seconds| Duration::from_secs(seconds).min(FOREVER));
+    Policy {
+        lifetime: lifetime.min(FOREVER),
+        explicit,
+        ask_always,
+        stale_allowed: !(ask_always || said.must_revalidate || said.proxy_revalidate || said.s_maxage.is_some()),
+        while_revalidate: window(said.stale_while_revalidate).unwrap_or_default(),
+        if_error: window(said.stale_if_error),
+        immutable: said.immutable,
+    }
+}
+
+/// RFC 9110, section 15.1: statuses whose answers may be stored without being told to.
+#[must_use]
+pub fn is_heuristic(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+}
+
+/// RFC 9111, section 4.2.2: a tenth of how long the origin has left it alone, at most a day.
+fn guess(status: StatusCode, headers: &HeaderMap, said: &ResponseDirectives, received: SystemTime) -> Duration {
+    if !(is_heuristic(status) || said.public) {
+        return Duration::ZERO;
+    }
+    let now = date(headers, header::DATE).unwrap_or(received);
+    let untouched = date(headers, header::LAST_MODIFIED).and_then(|modified| now.duration_since(modified).ok());
+    (untouched.unwrap_or_default() / 10).min(LONGEST_GUESS)
 }
 
 /// RFC 9111, section 4.2.3: `corrected_initial_age`.
 #[must_use]
 pub fn initial_age(headers: &HeaderMap, received: SystemTime, response_delay: Duration) -> Duration {
     let apparent = date(headers, header::DATE).and_then(|date| received.duration_since(date).ok()).unwrap_or_default();
-    let told = headers.get(header::AGE).and_then(|age| age.to_str().ok()).and_then(delta_seconds).unwrap_or(0);
+    // The first of several counts, and one that cannot be read does not (section 5.1).
+    let told = headers.get(header::AGE).and_then(|age| age.to_str().ok()).and_then(|age| age.split(',').next());
+    let told = told.and_then(|age| delta_seconds(age.trim())).unwrap_or(0);
     apparent.max(Duration::from_secs(told) + response_delay).min(FOREVER)
 }
 
-/// An unreadable `Expires` means already stale (RFC 9111, section 5.3).
+/// An unreadable `Expires`, or a second one, means already stale (RFC 9111, section 5.3).
 fn until_expiry(headers: &HeaderMap, received: SystemTime) -> Duration {
+    if headers.get_all(header::EXPIRES).iter().count() > 1 {
+        return Duration::ZERO;
+    }
     let from = date(headers, header::DATE).unwrap_or(received);
     date(headers, header::EXPIRES).and_then(|expires| expires.duration_since(from).ok()).unwrap_or_default()
 }
 
-fn date(headers: &HeaderMap, name: header::HeaderName) -> Option<SystemTime> {
+/// An HTTP date; none where it is absent or unreadable.
+#[must_use]
+pub fn date(headers: &HeaderMap, name: header::HeaderName) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
 }
 
-fn directives(headers: &HeaderMap) -> Directives {
-    let mut said = Directives::default();
-    for value in headers.get_all(header::CACHE_CONTROL) {
-        // A value that is no text says something we cannot read: the careful reading is "do not store".
-        let Ok(text) = value.to_str() else {
-            said.forbids_storing = true;
-            continue;
-        };
-        for directive in text.split(',') {
-            let (name, argument) = directive.split_once('=').unwrap_or((directive, ""));
-            said.take(name.trim(), argument.trim().trim_matches('"'));
-        }
-    }
-    said
-}
-
-impl Directives {
-    fn take(&mut self, name: &str, argument: &str) {
-        match name.to_ascii_lowercase().as_str() {
-            "no-store" | "private" => self.forbids_storing = true,
-            "no-cache" => self.no_cache = true,
-            "must-revalidate" | "proxy-revalidate" => self.forbids_stale = true,
-            // An unreadable number is read as stale; of two, the shorter one counts.
-            "max-age" => self.max_age = Some(shorter(self.max_age, argument)),
-            "s-maxage" => self.s_maxage = Some(shorter(self.s_maxage, argument)),
-            _ => {}
-        }
-    }
-}
-
-fn shorter(known: Option<u64>, argument: &str) -> u64 {
-    let told = delta_seconds(argument).unwrap_or(0);
-    known.map_or(told, |known| known.min(told))
-}
-
 /// RFC 9111, section 1.2.2: a number too large counts as the largest.
-fn delta_seconds(text: &str) -> Option<u64> {
+#[must_use]
+pub fn delta_seconds(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX).min(FOREVER.as_secs()))
 }
@@ -110,42 +180,95 @@ fn delta_seconds(text: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
+    const NOW: &str = "Fri, 20 Nov 2026 09:00:00 GMT";
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
     }
 
+    fn now() -> Timestamp {
+        let since = httpdate::parse_http_date(NOW).unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap()).unwrap()
+    }
+
+    fn of(status: u16, pairs: &[(&'static str, &str)], default_ttl: Option<Duration>) -> Policy {
+        let headers = headers(pairs);
+        let said = ResponseDirectives::of(&headers);
+        policy(StatusCode::from_u16(status).unwrap(), &headers, &said, now(), default_ttl)
+    }
+
     #[test]
     fn rfc9111_4_2_1_lifetime() {
-        let now = httpdate::parse_http_date("Fri, 20 Nov 2026 09:00:00 GMT").unwrap();
-        for (pairs, storable, seconds, stale) in [
-            (vec![], true, 3600, true),
-            (vec![("cache-control", "max-age=60")], true, 60, true),
-            (vec![("cache-control", "max-age=60, s-maxage=\"5\"")], true, 5, false),
-            (vec![("cache-control", "MAX-AGE=60,Must-Revalidate")], true, 60, false),
-            (vec![("cache-control", "no-cache, max-age=60")], true, 0, false),
-            (vec![("cache-control", "no-store")], false, 3600, true),
-            (vec![("cache-control", "private, max-age=9")], false, 9, true),
-            (vec![("cache-control", "max-age=99999999999999999999")], true, 31_536_000, true),
-            (vec![("cache-control", "max-age=-1")], true, 0, true),
-            (vec![("cache-control", "max-age=9, max-age=5")], true, 5, true),
-            (vec![("expires", "Fri, 20 Nov 2026 09:01:00 GMT")], true, 60, true),
-            (vec![("expires", "0")], true, 0, true),
-            (vec![("expires", "0"), ("cache-control", "max-age=7")], true, 7, true),
+        for (pairs, seconds, explicit, stale) in [
+            (vec![], 0, false, true),
+            (vec![("cache-control", "max-age=60")], 60, true, true),
+            (vec![("cache-control", "max-age=60, s-maxage=\"5\"")], 5, true, false),
+            (vec![("cache-control", "MAX-AGE=60,Must-Revalidate")], 60, true, false),
+            (vec![("cache-control", "no-cache, max-age=60")], 60, true, false),
+            (vec![("cache-control", "max-age=99999999999999999999")], 31_536_000, true, true),
+            (vec![("cache-control", "max-age=-1")], 0, true, true),
+            (vec![("expires", "Fri, 20 Nov 2026 09:01:00 GMT")], 60, true, true),
+            (
+                vec![("expires", "Fri, 20 Nov 2026 09:01:00 GMT"), ("date", "Fri, 20 Nov 2026 08:59:00 GMT")],
+                120,
+                true,
+                true,
+            ),
+            (vec![("expires", "0")], 0, true, true),
+            (vec![("expires", "0"), ("cache-control", "max-age=7")], 7, true, true),
+            (vec![("cdn-cache-control", "x"), ("expires", "Fri, 20 Nov 2026 09:01:00 GMT")], 0, false, true),
         ] {
-            let wanted = Policy { storable, lifetime: Duration::from_secs(seconds), stale_allowed: stale };
-            assert_eq!(policy(&headers(&pairs), now, HOUR), wanted, "{pairs:?}");
+            let found = of(200, &pairs, None);
+            let told = (found.lifetime.as_secs(), found.explicit, found.stale_allowed);
+            assert_eq!(told, (seconds, explicit, stale), "{pairs:?}");
         }
+        assert_eq!(of(200, &[], Some(Duration::from_secs(9))).lifetime.as_secs(), 9);
+    }
+
+    #[test]
+    fn rfc9111_4_2_2_heuristic() {
+        let modified = ("last-modified", "Fri, 20 Nov 2026 08:50:00 GMT");
+        for status in [200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501] {
+            assert_eq!(of(status, &[modified], None).lifetime.as_secs(), 60, "{status}");
+        }
+        for status in [201, 202, 302, 303, 307, 400, 403, 500, 502, 503, 599] {
+            assert_eq!(of(status, &[modified], None).lifetime.as_secs(), 0, "{status}");
+            let public = [modified, ("cache-control", "public")];
+            assert_eq!(of(status, &public, None).lifetime.as_secs(), 60, "{status}");
+        }
+        assert_eq!(of(200, &[("last-modified", "Fri, 20 Nov 2020 09:00:00 GMT")], None).lifetime, LONGEST_GUESS);
+        assert_eq!(of(200, &[("last-modified", "Fri, 20 Nov 2036 09:00:00 GMT")], None).lifetime, Duration::ZERO);
     }
 
     #[test]
     fn rfc9111_4_2_3_age() {
-        let now = httpdate::parse_http_date("Fri, 20 Nov 2026 09:00:30 GMT").unwrap();
-        let age = |pairs: &[(&'static str, &str)]| initial_age(&headers(pairs), now, Duration::from_secs(2)).as_secs();
+        let later = at(now()) + Duration::from_secs(30);
+        let age =
+            |pairs: &[(&'static str, &str)]| initial_age(&headers(pairs), later, Duration::from_secs(2)).as_secs();
         assert_eq!(age(&[]), 2);
         assert_eq!(age(&[("age", "10")]), 12);
-        assert_eq!(age(&[("age", "10"), ("date", "Fri, 20 Nov 2026 09:00:00 GMT")]), 30);
+        assert_eq!(age(&[("age", "10"), ("date", NOW)]), 30);
         assert_eq!(age(&[("age", "ten"), ("date", "Fri, 20 Nov 2026 10:00:00 GMT")]), 2);
+        assert_eq!(age(&[("age", "10, 20")]), 12);
+        assert_eq!(age(&[("age", "-1")]), 2);
+    }
+
+    #[test]
+    fn rfc5861_windows() {
+        let after = |seconds: i64| now().saturating_add_millis(seconds * 1000);
+        let life =
+            |pairs: &[(&'static str, &str)]| Life::new(of(200, pairs, None), &headers(pairs), now(), Duration::ZERO);
+        let windows = life(&[("cache-control", "max-age=1, stale-while-revalidate=5, stale-if-error=9")]);
+        assert!(windows.is_fresh(after(0)) && !windows.is_fresh(after(1)));
+        assert!(windows.may_wait(after(5)) && !windows.may_wait(after(6)));
+        assert!(windows.may_stand_in(after(9), true) && !windows.may_stand_in(after(10), false));
+        let silent = life(&[("cache-control", "max-age=1")]);
+        assert!(
+            !silent.may_wait(after(1)) && silent.may_stand_in(after(9), false) && !silent.may_stand_in(after(9), true)
+        );
+        let strict =
+            life(&[("cache-control", "max-age=1, must-revalidate, stale-while-revalidate=5, stale-if-error=5")]);
+        assert!(!strict.may_wait(after(2)) && !strict.may_stand_in(after(2), true));
+        assert!(!life(&[("cache-control", "no-cache, max-age=60")]).is_fresh(after(0)));
     }
 }

@@ -1,45 +1,63 @@
 //! An edge: the cache from which listeners stream.
 //!
 //! The path of one request: [`server`] accepts it on one of its threads, [`server::answer`] reads its
-//! [`request`], [`range`] and [`conditions`]. The [`library`] knows the [`object`] or opens it, asking
-//! the [`origin`] once for all who wait; [`freshness`] says for how long its answer holds. A
+//! [`request`], [`range`] and [`directives`] and makes its [`key`]. The [`library`] knows the [`object`]
+//! ([`vary`] chooses among several, [`reuse`] says whether it will do) or opens it, asking the [`origin`]
+//! once for all who wait; [`storable`], [`freshness`] and [`version`] say what its answer is good for. A
 //! [`reader`] brings the bytes from the [`cache`], memory over disk, or from a [`fill`] that it shares
-//! with every other reader of the same chunks. [`respond`] makes the head, [`body`] streams, and
-//! [`server::meter`] counts what reached the socket for the [`delivery`] record. Beside it, [`load`]
-//! tells the routers how busy we are, and [`admin`] lets operators [`warm`], purge and look.
+//! with every other reader of the same chunks. [`conditions`] are evaluated, [`respond`] and
+//! [`cache_status`] make the head, [`body`] streams, and [`server::meter`] counts what reached the socket
+//! for the [`delivery`] record. What is no read, or not for others, [`server::pass`] hands through with
+//! the changes that [`forward`] lists. Beside it, [`load`] tells the routers how busy we are, and
+//! [`admin`] lets operators [`warm`], purge and look.
+//!
+//! The origin is a bucket, of which objects are read, or any web server, before which the edge is a
+//! shared cache by RFC 9111. In a fleet it adds default lifetimes and does not let clients' directives
+//! through to the origin; `public` has neither.
 //!
 //! Promised: an origin request serves all who wait for the same chunks, and a range asks for its own
 //! chunks only; first bytes go out as they arrive; a failed fill is an error to its readers and never
 //! a clean end; bytes of two versions are never mixed; what was stored is served after a restart, and
-//! bytes that the disk lost or changed are not. Memory, disk, queues and requests to the origin are
-//! bounded, each where it is declared.
+//! bytes that the disk lost or changed are not; what may not be shared never is; an unsafe request is sent
+//! once. Memory, disk, queues and requests to the origin are bounded, each where it is declared.
 //!
-//! Not promised yet: the origin is S3 only and its objects are public to every listener; a stale
-//! object is revalidated before it is served (no stale-while-revalidate); several ranges in one
-//! request get the whole object; delivery records wait in memory, so a kill loses those of its last
-//! half second, or more while ingest is away; an origin without validators can only be served run
-//! by run. When neither memory nor disk keeps a chunk, a reader more than 2 MiB behind asks the
-//! origin for it again.
+//! Not promised: interim answers (1xx) end here, for hyper's server cannot send them; connections are
+//! not upgraded; trailers are passed on but not stored; parts of a chunk live in memory only, so a
+//! restart forgets them; delivery records wait in memory, so a kill loses those of its last half second,
+//! or more while ingest is away; of an origin's answer without a strong validator nothing more can be
+//! fetched, so a part of it that was lost is an error to whoever is reading and a miss to the next; the
+//! rest of an object that an origin gives only to some clients (`Authorization`, cookies) cannot be
+//! fetched on their behalf. When neither memory nor disk keeps a chunk, a reader more than 2 MiB
+//! behind asks the origin for it again.
 
 pub mod admin;
 pub mod body;
 pub mod cache;
+pub mod cache_status;
 pub mod conditions;
 pub mod config;
 pub mod delivery;
+pub mod directives;
 pub mod fill;
+pub mod forward;
 pub mod freshness;
+pub mod key;
 pub mod library;
 pub mod load;
 pub mod metrics;
+pub mod multipart;
 pub mod object;
 pub mod origin;
 pub mod range;
 pub mod reader;
 pub mod request;
 pub mod respond;
+pub mod reuse;
 pub mod server;
 mod start;
+pub mod storable;
+pub mod vary;
+pub mod version;
 pub mod warm;
 
 pub use config::{Config, EdgeConfig};

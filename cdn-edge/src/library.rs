@@ -1,24 +1,55 @@
-//! All objects that this edge can serve: those it holds and those it can get from the origin.
+//! All answers that this edge can serve: those it holds and those it can get from the origin.
 
+pub mod fetch;
 pub mod open;
+pub mod update;
+pub mod wish;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode, header};
 use tokio::runtime::Handle;
 use wire::{ObjectKey, Timestamp};
 
 use crate::cache::Cache;
+use crate::directives::{RequestDirectives, ResponseDirectives};
+use crate::fill::run::Source;
+use crate::forward::Gateway;
+use crate::freshness::{self, Life, Policy};
+use crate::key::{CacheKey, KeyRef};
 use crate::metrics::Metrics;
-use crate::object::{Description, Life, Object};
-use crate::origin::Origin;
-use crate::{freshness, respond};
-use open::Opening;
+use crate::object::{CHUNK, Object};
+use crate::origin::{Ask, Origin, OriginError, range_value};
+use crate::range::RangeSpec;
+use crate::reuse::{Reuse, reuse};
+use crate::version;
+use open::{How, Opened, Opening};
+use wish::{Wants, Wish};
 
 /// Keys remembered as missing; a crawler of missing ones pushes its own out.
 const MISSING_KEYS: u64 = 10_000;
+
+/// Keys whose answers may not be shared, and how long that is remembered: their crowds do not queue up
+/// behind one request, which would be of no use to them.
+const PASSING_KEYS: u64 = 10_000;
+const PASSING_TTL: Duration = Duration::from_secs(10);
+
+/// What is the same for all objects.
+#[derive(Debug)]
+pub struct Rules {
+    /// For answers of which the origin says nothing; none where only the origin decides.
+    pub default_ttl: Option<Duration>,
+    pub negative_ttl: Duration,
+    pub max_object: u64,
+    /// What every object's answers carry unless the origin said otherwise.
+    pub shared_head: HeaderMap,
+    pub gateway: Gateway,
+    /// Clients are served over TLS.
+    pub https: bool,
+}
 
 #[derive(Debug)]
 pub struct Library {
@@ -27,65 +58,221 @@ pub struct Library {
     pub metrics: Arc<Metrics>,
     /// Where fills run: the serving threads do nothing but serve.
     pub background: Handle,
-    /// What is being asked of the origin for the first time or again, by key: at most one a key, each
-    /// ends with the origin's timeouts, and each is waited for by a connection or a warm order.
+    pub max_object: u64,
+    pub gateway: Gateway,
+    /// What is being asked of the origin for the first time or again: at most one a key and what it varies
+    /// by, each ends with the origin's timeouts, and each is waited for by a connection or a warm order.
     openings: Mutex<HashMap<String, Opening>>,
-    missing: moka::sync::Cache<String, ()>,
-    default_ttl: Duration,
+    missing: moka::sync::Cache<Arc<CacheKey>, ()>,
+    passing: moka::sync::Cache<Arc<CacheKey>, ()>,
+    default_ttl: Option<Duration>,
+    negative_ttl: Duration,
+    shared_head: HeaderMap,
+    https: bool,
 }
 
 impl Library {
     #[must_use]
-    pub fn new(
-        cache: Arc<Cache>,
-        origin: Origin,
-        metrics: Arc<Metrics>,
-        background: Handle,
-        default_ttl: Duration,
-        negative_ttl: Duration,
-    ) -> Self {
-        let missing = moka::sync::Cache::builder().max_capacity(MISSING_KEYS).time_to_live(negative_ttl).build();
-        Self { cache, origin, metrics, background, openings: Mutex::default(), missing, default_ttl }
+    pub fn new(cache: Arc<Cache>, origin: Origin, metrics: Arc<Metrics>, background: Handle, rules: Rules) -> Self {
+        let Rules { default_ttl, negative_ttl, max_object, shared_head, gateway, https } = rules;
+        let remembered = |keys: u64, ttl| moka::sync::Cache::builder().max_capacity(keys).time_to_live(ttl).build();
+        Self {
+            cache,
+            origin,
+            metrics,
+            background,
+            max_object,
+            gateway,
+            openings: Mutex::default(),
+            missing: remembered(MISSING_KEYS, negative_ttl),
+            passing: remembered(PASSING_KEYS, PASSING_TTL),
+            default_ttl,
+            negative_ttl,
+            shared_head,
+            https,
+        }
     }
 
-    /// The object, where it may be served without asking the origin.
+    /// The answer, where it may be served without waiting for the origin.
     #[must_use]
-    pub fn servable(&self, key: &str, now: Timestamp) -> Option<Arc<Object>> {
-        self.cache.index.get(key).filter(|object| object.is_fresh(now) || object.is_excused(now))
+    pub fn find(
+        &self,
+        key: &KeyRef<'_>,
+        request: &HeaderMap,
+        asked: &RequestDirectives,
+        range: Option<RangeSpec>,
+        now: Timestamp,
+    ) -> Option<Opened> {
+        let object = self.cache.get(key)?.select(request)?;
+        if !object.combinable && !self.has_all(&object, range) {
+            return None;
+        }
+        let how = match reuse(&object.head().life, now, asked) {
+            Reuse::Fresh => How::Held,
+            Reuse::Stale => How::Stale,
+            Reuse::WhileRevalidate => How::Behind,
+            Reuse::Ask if object.is_excused(now) => How::Away,
+            Reuse::Ask | Reuse::AskForClient => return None,
+        };
+        Some(Opened { object, how, collapsed: false })
+    }
+
+    /// Whether all that is asked for of an object is held or on its way: nothing more can be fetched of one
+    /// whose parts cannot be put together.
+    fn has_all(&self, object: &Arc<Object>, range: Option<RangeSpec>) -> bool {
+        let running = object.running_fills().clone();
+        let Some(size) = object.size() else { return running.iter().any(|fill| fill.brings(0)) };
+        let Some(range) = range.map_or(Some(0..size), |range| range.select(size).part()) else { return true };
+        let mut pieces = crate::cache::pieces(&range);
+        pieces.all(|(chunk, from, to)| {
+            self.cache.holds_part(object, chunk, from, to) || running.iter().any(|fill| fill.brings(chunk))
+        })
+    }
+
+    /// What we ask for by ourselves.
+    #[must_use]
+    pub fn own_wish(&self, key: Arc<CacheKey>) -> Wish {
+        let headers = match self.origin.is_web() {
+            true => self.gateway.own(&key.as_ref().as_ref(), &Vec::new()),
+            false => HeaderMap::new(),
+        };
+        Wish { key, headers, wants: Wants::Whole, asked: RequestDirectives::default() }
     }
 
     /// Forgets that the origin had no such object.
-    pub fn forget_missing(&self, key: &ObjectKey) {
-        self.missing.invalidate(key.as_str());
+    pub fn forget_missing(&self, key: &Arc<CacheKey>) {
+        self.missing.invalidate(key);
     }
 
-    /// Forgets what is held under a key, for good. True where something was.
-    pub async fn purge(&self, key: &ObjectKey) -> bool {
-        self.forget_missing(key);
-        let Some(object) = self.cache.index.get(key.as_str()) else { return false };
-        // Ended by us and not by the index's listener, so that we can wait until it is off the disk.
-        let first = object.end();
-        self.cache.drop_version(&object);
-        if first {
-            self.cache.disk.remove_for_good(object).await;
+    /// What operators mean by a name: of a bucket the object's key; of a web origin `host/path?query`, over
+    /// the listener's scheme first.
+    #[must_use]
+    pub fn named(&self, name: &ObjectKey) -> Vec<Arc<CacheKey>> {
+        let name = name.as_str();
+        if !self.origin.is_web() {
+            return vec![KeyRef::object(name).to_owned()];
         }
-        first
+        let (host, target) = name.split_at(name.find('/').unwrap_or(name.len()));
+        let target = if target.is_empty() { "/" } else { target };
+        [self.https, !self.https].map(|https| KeyRef { https, host, target }.to_owned()).to_vec()
     }
 
-    fn life(&self, headers: &HeaderMap, delay: Duration) -> (Life, bool) {
-        let policy = freshness::policy(headers, std::time::SystemTime::now(), self.default_ttl);
-        (Life::new(policy, headers, Timestamp::now(), delay), policy.storable)
+    /// Forgets what is held under a name, for good. True where something was.
+    pub async fn purge(&self, name: &ObjectKey) -> bool {
+        let mut purged = false;
+        for key in self.named(name) {
+            purged |= self.purge_key(&key).await;
+        }
+        purged
     }
 
-    fn new_object(
-        &self,
-        key: &ObjectKey,
-        description: Description,
-        headers: &HeaderMap,
-        delay: Duration,
-    ) -> Arc<Object> {
-        let (life, storable) = self.life(headers, delay);
-        let id = self.cache.new_id();
-        Arc::new(Object::new(id, key.clone(), description, storable, life, &respond::shared_head()))
+    async fn purge_key(&self, key: &Arc<CacheKey>) -> bool {
+        self.forget_missing(key);
+        let Some(variants) = self.cache.get(&key.as_ref().as_ref()) else { return false };
+        let mut purged = false;
+        for object in variants.as_slice() {
+            // Ended by us and not by the index's listener, so that we can wait until it is off the disk.
+            let first = object.end();
+            self.cache.drop_version(object);
+            if first {
+                self.cache.disk.remove_for_good(object.clone()).await;
+            }
+            purged |= first;
+        }
+        purged
+    }
+
+    fn policy(&self, status: StatusCode, headers: &HeaderMap, said: &ResponseDirectives) -> Policy {
+        let default_ttl = self.default_ttl.and_then(|ttl| match status.as_u16() {
+            200 | 203 | 206 => Some(ttl),
+            404 | 410 => Some(self.negative_ttl),
+            _ => None,
+        });
+        freshness::policy(status, headers, said, Timestamp::now(), default_ttl)
+    }
+
+    fn life(policy: Policy, headers: &HeaderMap, delay: Duration) -> Life {
+        Life::new(policy, headers, Timestamp::now(), delay)
+    }
+
+    /// Asks for bytes of a known version, and of no other.
+    ///
+    /// # Errors
+    /// [`OriginError::Changed`] where it has another one now.
+    pub async fn ask_for_part(&self, object: &Object, range: Range<u64>) -> Result<Source, OriginError> {
+        let size = object.size().ok_or(OriginError::Changed)?;
+        let answer = self.origin.ask(Ask::get(object.key.clone(), self.part_headers(object, &range, size))).await?;
+        let held = object.head();
+        match (answer.status, &answer.part) {
+            (StatusCode::PARTIAL_CONTENT, Some(part)) => {
+                let contains = part.bytes.start <= range.start && part.bytes.end > range.start;
+                if part.size != size || version::denies(&held.headers, &answer.headers) {
+                    return Err(OriginError::Changed);
+                }
+                if !contains {
+                    return Err(OriginError::Nonsense("another part than the one asked for"));
+                }
+                Ok(crate::fill::run::source(answer))
+            }
+            (StatusCode::PARTIAL_CONTENT, None) => {
+                Err(OriginError::Nonsense("a part without a readable Content-Range"))
+            }
+            (StatusCode::OK, _) if answer.length == Some(size) && version::same(&held.headers, &answer.headers) => {
+                object.found_to_ignore_ranges();
+                Ok(crate::fill::run::source(answer))
+            }
+            (StatusCode::NOT_MODIFIED, _) => Err(OriginError::Nonsense("304 to a question without If-None-Match")),
+            (StatusCode::OK | StatusCode::NOT_FOUND | StatusCode::GONE, _)
+            | (StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE, _) => Err(OriginError::Changed),
+            (status, _) => Err(OriginError::Status(status.as_u16())),
+        }
+    }
+
+    fn part_headers(&self, object: &Object, range: &Range<u64>, size: u64) -> HeaderMap {
+        let head = object.head();
+        let mut headers = HeaderMap::new();
+        let mut end = range.end.min(size);
+        if self.origin.is_web() {
+            headers = self.gateway.own(&object.key.as_ref().as_ref(), &object.selectors);
+            if let Some(validator) = version::strong(&head.headers) {
+                headers.insert(header::IF_RANGE, validator.value().clone());
+            }
+            if end == size {
+                end = u64::MAX;
+            }
+        } else if let Some(etag) = head.etag().filter(|etag| !etag.as_bytes().starts_with(b"W/")) {
+            // A weak tag never matches strongly; the comparison of the answer has to do.
+            headers.insert(header::IF_MATCH, etag.clone());
+        }
+        headers.insert(header::RANGE, range_value(&(range.start..end)));
+        headers
+    }
+}
+
+/// The run of whole chunks around the bytes that are wanted; absurd offsets end at the last chunk
+/// that a number can name.
+fn aligned(wanted: &Range<u64>, most: u32) -> Range<u64> {
+    let last = u32::MAX - most - 1;
+    let first = u32::try_from(wanted.start / CHUNK).unwrap_or(last).min(last);
+    let end = u32::try_from(wanted.end.div_ceil(CHUNK)).unwrap_or(last);
+    u64::from(first) * CHUNK..u64::from(end.clamp(first + 1, first + most)) * CHUNK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fill::run::RUN;
+
+    #[test]
+    fn asks_for_whole_chunks() {
+        for (wanted, run) in [
+            (0..1, 0..1),
+            (CHUNK - 1..CHUNK + 1, 0..2),
+            (3 * CHUNK..4 * CHUNK, 3..4),
+            (5 * CHUNK..u64::MAX, 5..5 + u64::from(RUN)),
+        ] {
+            assert_eq!(aligned(&wanted, RUN), run.start * CHUNK..run.end * CHUNK, "{wanted:?}");
+        }
+        assert!(!aligned(&(u64::MAX - 1..u64::MAX), RUN).is_empty());
     }
 }

@@ -5,8 +5,8 @@ use service::metrics::Metric;
 use wire::EdgeId;
 
 const REQUESTS: Metric = Metric::new("edge_requests_total", "answers on the public listener");
-const HITS: Metric = Metric::new("edge_hits_total", "media answers that needed no fill");
-const MISSES: Metric = Metric::new("edge_misses_total", "media answers that needed a fill");
+const HITS: Metric = Metric::new("edge_hits_total", "answers that needed no fill");
+const MISSES: Metric = Metric::new("edge_misses_total", "answers that came from the origin");
 const BODY_BYTES: Metric = Metric::new("edge_body_bytes_total", "body bytes handed to sockets");
 const CONNECTIONS: Metric = Metric::new("edge_connections", "open connections on the public listener");
 const ORIGIN_REQUESTS: Metric =
@@ -22,8 +22,10 @@ const DISK_READS: Metric = Metric::new("edge_disk_reads_total", "chunks read fro
 const DISK_CORRUPT: Metric = Metric::new("edge_disk_corrupt_total", "chunks on disk that failed their checksum");
 const NOT_STORED: Metric =
     Metric::new("edge_not_stored_total", "chunks that were not stored on disk, by reason: queue_full, error");
-const DELIVERIES: Metric =
-    Metric::new("edge_deliveries_total", "delivery records, by outcome: sent, refused by ingest, lost to a full queue");
+const DELIVERIES: Metric = Metric::new(
+    "edge_deliveries_total",
+    "delivery records, by outcome: sent, refused by ingest, lost to a full queue, unnamed: of no object's key",
+);
 const REPORTS: Metric = Metric::new("edge_reports_total", "load reports, by outcome: sent, failed");
 
 /// Handles, looked up once.
@@ -52,6 +54,7 @@ pub struct Metrics {
     pub deliveries_sent: Counter,
     pub deliveries_refused: Counter,
     pub deliveries_lost: Counter,
+    pub deliveries_unnamed: Counter,
     pub reports_sent: Counter,
     pub reports_failed: Counter,
 }
@@ -86,6 +89,7 @@ impl Metrics {
             deliveries_sent: by(DELIVERIES, "outcome", "sent"),
             deliveries_refused: by(DELIVERIES, "outcome", "refused"),
             deliveries_lost: by(DELIVERIES, "outcome", "lost"),
+            deliveries_unnamed: by(DELIVERIES, "outcome", "unnamed"),
             reports_sent: by(REPORTS, "outcome", "sent"),
             reports_failed: by(REPORTS, "outcome", "failed"),
         }

@@ -1,19 +1,28 @@
-//! What the edge asks an origin for, and what it may hear. [`s3`] is the one kind there is so far.
+//! What the edge asks an origin for, and what it may hear: an S3 bucket ([`s3`]) or any HTTP server ([`web`]).
 
+pub mod connector;
 pub mod s3;
+pub mod upload;
+pub mod web;
 
+use std::future::poll_fn;
 use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use service::Health;
+use service::health::Status;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Sleep;
 
-use crate::object::Description;
-
-pub use s3::Origin;
+use crate::key::CacheKey;
+use crate::metrics::Metrics;
+use upload::Upload;
 
 /// Why the origin's answer is of no use. Cheap to clone: a crowd shares it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,37 +48,81 @@ pub enum OriginError {
 }
 
 /// What is asked of the origin.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub struct Ask {
-    pub range: Option<Range<u64>>,
-    /// Only if it is still this version: its entity tag.
-    pub if_match: Option<HeaderValue>,
-    /// Only if it is another version.
-    pub if_none_match: Option<HeaderValue>,
+    pub method: Method,
+    pub key: Arc<CacheKey>,
+    /// A bucket is told the range and the conditions among them alone.
+    pub headers: HeaderMap,
+    pub body: Upload,
+}
+
+impl Ask {
+    #[must_use]
+    pub fn get(key: Arc<CacheKey>, headers: HeaderMap) -> Self {
+        Self { method: Method::GET, key, headers, body: Upload::none() }
+    }
 }
 
 /// What it answered.
 #[derive(Debug)]
-pub enum Reply {
-    Found(Found),
-    /// 304, with its headers.
-    NotModified(HeaderMap),
-    NotFound,
-    /// 416: nothing of the object lies in the range.
-    OutOfRange,
-    /// 412: it is another version now.
-    Changed,
-}
-
-#[derive(Debug)]
-pub struct Found {
-    pub description: Description,
+pub struct Answer {
+    pub status: StatusCode,
     pub headers: HeaderMap,
     /// From the request to the head.
     pub delay: Duration,
-    /// Of the object, as the body carries them.
-    pub bytes: Range<u64>,
+    /// Of the body, where it was told.
+    pub length: Option<u64>,
+    /// Of a 206 whose head makes sense.
+    pub part: Option<ContentRange>,
     pub body: Body,
+}
+
+/// `Content-Range` of a single part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContentRange {
+    pub bytes: Range<u64>,
+    pub size: u64,
+}
+
+impl Answer {
+    fn new(
+        response: Response<Incoming>,
+        delay: Duration,
+        idle_timeout: Duration,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let (head, incoming) = response.into_parts();
+        let length = HttpBody::size_hint(&incoming).exact();
+        let part = part(head.status, &head.headers, length);
+        let body = Body { incoming, idle_timeout, waiting: None, _permit: permit };
+        Self { status: head.status, headers: head.headers, delay, length, part, body }
+    }
+}
+
+/// None where it is no part, or one whose length and place contradict each other.
+fn part(status: StatusCode, headers: &HeaderMap, length: Option<u64>) -> Option<ContentRange> {
+    let told = headers.get(header::CONTENT_RANGE).filter(|_| status == StatusCode::PARTIAL_CONTENT)?;
+    let part = content_range(told.to_str().ok()?)?;
+    length.is_none_or(|length| length == part.bytes.end - part.bytes.start).then_some(part)
+}
+
+/// `bytes first-last/size`.
+fn content_range(text: &str) -> Option<ContentRange> {
+    let (range, size) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = range.split_once('-')?;
+    let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
+    (first <= last && last < size).then_some(ContentRange { bytes: first..last + 1, size })
+}
+
+/// `bytes=first-last`, or to the end where that is no matter.
+#[must_use]
+pub fn range_value(bytes: &Range<u64>) -> HeaderValue {
+    let text = match bytes.end {
+        u64::MAX => format!("bytes={}-", bytes.start),
+        end => format!("bytes={}-{}", bytes.start, end - 1),
+    };
+    HeaderValue::try_from(text).expect("digits and ASCII make a header")
 }
 
 /// The bytes of an answer, each piece within the idle timeout.
@@ -77,6 +130,8 @@ pub struct Found {
 pub struct Body {
     incoming: Incoming,
     idle_timeout: Duration,
+    /// Runs while nothing comes.
+    waiting: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -87,16 +142,101 @@ impl Body {
     /// [`OriginError::Broken`] or [`OriginError::Timeout`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
         loop {
-            let frame = tokio::time::timeout(self.idle_timeout, self.incoming.frame()).await;
-            match frame.map_err(|_| OriginError::Timeout("between two pieces of a body"))? {
+            match poll_fn(|context| self.poll_frame(context)).await {
                 None => return Ok(None),
-                Some(Err(_)) => return Err(OriginError::Broken),
-                // Trailers carry nothing that we pass on.
-                Some(Ok(frame)) => match frame.into_data() {
+                // Trailers are not stored (RFC 9110, section 6.5).
+                Some(frame) => match frame?.into_data() {
                     Ok(data) if !data.is_empty() => return Ok(Some(data)),
                     _ => {}
                 },
             }
         }
+    }
+
+    /// The next piece or the trailers; none at the end.
+    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, OriginError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
+            self.waiting = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(|_| OriginError::Broken)));
+        }
+        let idle_timeout = self.idle_timeout;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle_timeout)));
+        waiting.as_mut().poll(context).map(|()| Some(Err(OriginError::Timeout("between two pieces of a body"))))
+    }
+
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    #[must_use]
+    pub fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+#[derive(Debug)]
+pub enum Origin {
+    S3(s3::Bucket),
+    Web(web::WebOrigin),
+}
+
+impl Origin {
+    /// # Errors
+    /// [`OriginError`] where there is no answer that could be served or explained.
+    pub async fn ask(&self, ask: Ask) -> Result<Answer, OriginError> {
+        match self {
+            Self::S3(bucket) => bucket.ask(&ask).await,
+            Self::Web(web) => web.ask(ask).await,
+        }
+    }
+
+    #[must_use]
+    pub fn is_web(&self) -> bool {
+        matches!(self, Self::Web(_))
+    }
+}
+
+/// How the origin fares, in metrics and in health.
+#[derive(Debug)]
+pub struct Record {
+    pub health: Health,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Record {
+    fn note(&self, answer: &Result<Answer, OriginError>) {
+        match answer.as_ref().map(|answer| answer.status) {
+            Ok(StatusCode::NOT_FOUND | StatusCode::GONE) => self.metrics.origin_missing.increment(1),
+            Ok(StatusCode::NOT_MODIFIED) => self.metrics.origin_unchanged.increment(1),
+            Ok(status) if status.is_server_error() => self.metrics.origin_failed.increment(1),
+            Ok(_) => self.metrics.origin_found.increment(1),
+            Err(_) => self.metrics.origin_failed.increment(1),
+        }
+        match answer {
+            Ok(_) => self.health.set("origin", Status::Ok),
+            // Our own limit, or one object's fault: the origin is there.
+            Err(OriginError::Busy | OriginError::TooLarge | OriginError::Nonsense(_)) => {}
+            Err(error) => self.health.set("origin", Status::Degraded(format!("only what is held is served: {error}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges_that_lie_are_refused() {
+        assert_eq!(content_range("bytes 0-9/10"), Some(ContentRange { bytes: 0..10, size: 10 }));
+        for bad in
+            ["bytes 0-10/10", "bytes 5-4/10", "bytes 0-9/*", "0-9/10", "bytes -9/10", "bytes 0-9/18446744073709551616"]
+        {
+            assert_eq!(content_range(bad), None, "{bad}");
+        }
+        let headers = HeaderMap::from_iter([(header::CONTENT_RANGE, HeaderValue::from_static("bytes 0-9/10"))]);
+        let told = |length| part(StatusCode::PARTIAL_CONTENT, &headers, length).is_some();
+        assert!(told(None) && told(Some(10)) && !told(Some(9)));
+        assert!(part(StatusCode::OK, &headers, None).is_none());
     }
 }

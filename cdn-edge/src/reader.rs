@@ -47,21 +47,30 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// `range` must lie within the object.
+    /// `range` must lie within the object, as far as its size is known.
     #[must_use]
     pub fn new(library: Arc<Library>, object: Arc<Object>, range: Range<u64>) -> Self {
         Self { library, object, next: range.start, end: range.end, following: None, source: Source::Memory }
     }
 
+    /// None as long as nobody knows where the object ends.
     #[must_use]
-    pub fn left(&self) -> u64 {
-        self.end - self.next
+    pub fn left(&self) -> Option<u64> {
+        match self.object.size() {
+            None if self.end == u64::MAX => None,
+            size => Some(self.end.min(size.unwrap_or(u64::MAX)).saturating_sub(self.next)),
+        }
     }
 
-    /// Where the range ends.
+    /// Where it will read on.
     #[must_use]
-    pub fn end(&self) -> u64 {
-        self.end
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Reads another range of the same object from now on.
+    pub fn turn_to(&mut self, range: Range<u64>) {
+        (self.next, self.end) = (range.start, range.end);
     }
 
     /// The furthest that bytes had to be fetched from.
@@ -75,37 +84,48 @@ impl Reader {
         self.source = Source::Filled;
     }
 
+    /// Follows a fill that is running, so that it does not stop before the first read.
+    pub fn follow(&mut self) {
+        let (chunk, offset) = self.place();
+        let fill = self.object.running_fills().iter().find(|fill| fill.serves(chunk, offset)).cloned();
+        self.following = fill.map(|fill| fill.follow());
+    }
+
     /// The next bytes, where they are in memory.
     #[must_use]
     pub fn ready(&mut self) -> Option<Bytes> {
         let (chunk, offset) = self.place();
-        let bytes = self.library.cache.in_memory(&self.object, chunk)?;
-        Some(self.advance(&bytes, offset, Source::Memory))
+        let bytes = self.library.cache.in_memory(&self.object, chunk)?.from(offset)?;
+        Some(self.advance(&bytes, 0, Source::Memory))
     }
 
-    /// The next bytes, at least one; to be called only while some are left.
+    /// The next bytes, at least one; none at the end.
     ///
     /// # Errors
     /// What the fill broke off with. The reader is of no use after it.
-    pub async fn next(&mut self) -> Result<Bytes, OriginError> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
         for _ in 0..ATTEMPTS {
+            if self.left() == Some(0) {
+                return Ok(None);
+            }
             if let Some(bytes) = self.ready() {
-                return Ok(bytes);
+                return Ok(Some(bytes));
             }
             let (chunk, offset) = self.place();
             if let Some(bytes) = self.library.cache.from_disk(&self.object, chunk).await {
-                return Ok(self.advance(&bytes, offset, Source::Disk));
+                return Ok(Some(self.advance(&bytes, offset, Source::Disk)));
             }
             if let Some(bytes) = self.fill_bytes(chunk, offset).await? {
-                return Ok(bytes);
+                return Ok(Some(bytes));
             }
         }
         Err(OriginError::Abandoned)
     }
 
     async fn fill_bytes(&mut self, chunk: u32, offset: u64) -> Result<Option<Bytes>, OriginError> {
-        let wanted = u32::try_from(self.end.div_ceil(CHUNK)).expect("within the object");
-        let Some((fill, started)) = run::start(&self.library, &self.object, chunk, wanted) else { return Ok(None) };
+        let Some((fill, started)) = run::start(&self.library, &self.object, self.next, self.end)? else {
+            return Ok(None);
+        };
         let following = match self.following.take().filter(|following| following.is(&fill)) {
             Some(following) => following,
             None => fill.follow(),
@@ -121,7 +141,7 @@ impl Reader {
     }
 
     fn advance(&mut self, bytes: &Bytes, offset: u64, source: Source) -> Bytes {
-        let len = (bytes.len() as u64 - offset).min(self.left());
+        let len = (bytes.len() as u64 - offset).min(self.end - self.next);
         let part = bytes.slice(offset as usize..(offset + len) as usize);
         self.next += len;
         self.source = self.source.max(source);

@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use service::Problem;
-use wire::{EdgeId, Timestamp};
+use wire::Timestamp;
 
 use crate::body::EdgeBody;
-use crate::library::open::{How, OpenError};
+use crate::library::open::OpenError;
 use crate::object::Object;
 use crate::origin::OriginError;
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
 
 /// What a player in a browser may read beyond the plain headers.
@@ -27,7 +26,7 @@ pub fn cors() -> HeaderMap {
     ])
 }
 
-/// What every answer with or about an object carries.
+/// What every answer with or about a bucket's object carries.
 #[must_use]
 pub fn shared_head() -> HeaderMap {
     let mut head = cors();
@@ -35,49 +34,22 @@ pub fn shared_head() -> HeaderMap {
     head
 }
 
-/// How the cache took part in an answer.
-#[derive(Debug, Clone, Copy)]
-pub struct CacheNote {
-    pub how: How,
-    /// Every byte of the answer is held.
-    pub all_held: bool,
-    /// Some are.
-    pub some_held: bool,
-    pub collapsed: bool,
-}
-
-/// RFC 9211.
+/// The head of an answer made from an object, but for its body's length and `Cache-Status`.
 #[must_use]
-pub fn cache_status(edge: &EdgeId, object: &Object, note: CacheNote, now: Timestamp) -> String {
-    let ttl = (object.life().fresh_until - now.as_millis()).div_euclid(1000);
-    let why = match (note.how, note.all_held) {
-        (How::Held, true) => "hit",
-        (How::Stale, true) => "hit; detail=origin-away",
-        (How::Revalidated, true) => "fwd=stale; fwd-status=304",
-        (How::Replaced | How::Revalidated, _) => "fwd=stale",
-        _ if note.some_held => "fwd=partial",
-        _ => "fwd=miss",
-    };
-    let stored = if object.storable && !note.all_held { "; stored" } else { "" };
-    let collapsed = if note.collapsed { "; collapsed" } else { "" };
-    format!("{edge}; {why}{stored}{collapsed}; ttl={ttl}")
-}
-
-/// The head of a 200, 206 or 304.
-#[must_use]
-pub fn head(object: &Object, now: Timestamp, cache_status: &str) -> HeaderMap {
-    let mut headers = object.head.clone();
-    let age = (now.as_millis() - object.life().born).max(0) / 1000;
-    headers.insert(header::AGE, HeaderValue::from(age));
-    if let Ok(value) = HeaderValue::try_from(cache_status) {
-        headers.insert(CACHE_STATUS, value);
-    }
+pub fn head(object: &Object, now: Timestamp) -> HeaderMap {
+    let head = object.head();
+    let mut headers = head.headers.clone();
+    headers.insert(header::AGE, HeaderValue::from(head.life.age_s(now)));
     headers
 }
 
+/// `size` is none where it is not known yet, and where the status has no body.
 #[must_use]
-pub fn whole(headers: HeaderMap, body: EdgeBody) -> Response<EdgeBody> {
-    answer(StatusCode::OK, headers, body)
+pub fn whole(status: StatusCode, mut headers: HeaderMap, size: Option<u64>, body: EdgeBody) -> Response<EdgeBody> {
+    if let Some(size) = size {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+    }
+    answer(status, headers, body)
 }
 
 #[must_use]
@@ -87,19 +59,25 @@ pub fn part(mut headers: HeaderMap, range: &Range<u64>, size: u64, body: EdgeBod
     answer(StatusCode::PARTIAL_CONTENT, headers, body)
 }
 
+#[must_use]
+pub fn parts(mut headers: HeaderMap, boundary: &str, length: u64, body: EdgeBody) -> Response<EdgeBody> {
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    insert_text(&mut headers, header::CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
+    answer(StatusCode::PARTIAL_CONTENT, headers, body)
+}
+
 /// 304 carries what a 200 would, but for what describes its body.
 #[must_use]
 pub fn not_modified(mut headers: HeaderMap) -> Response<EdgeBody> {
-    headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::CONTENT_TYPE);
     answer(StatusCode::NOT_MODIFIED, headers, EdgeBody::empty())
 }
 
 #[must_use]
-pub fn unsatisfiable(object: &Object) -> Response<EdgeBody> {
+pub fn unsatisfiable(size: u64) -> Response<EdgeBody> {
     let status = StatusCode::RANGE_NOT_SATISFIABLE;
     let mut refusal = problem(&Problem::new(status, "range-not-satisfiable", "nothing of the object is in this range"));
-    insert_text(refusal.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", object.size()));
+    insert_text(refusal.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{size}"));
     refusal
 }
 
@@ -131,6 +109,12 @@ pub fn open_problem(error: &OpenError) -> Problem {
         }
     };
     Problem::new(status, kind, origin.to_string())
+}
+
+/// The origin has said something that no client could make anything of.
+#[must_use]
+pub fn senseless() -> Problem {
+    Problem::new(StatusCode::BAD_GATEWAY, "origin-failed", "the origin's answer makes no sense here")
 }
 
 pub fn answer(status: StatusCode, headers: HeaderMap, body: EdgeBody) -> Response<EdgeBody> {

@@ -5,6 +5,8 @@ pub mod answer;
 pub mod connection;
 pub mod counters;
 pub mod meter;
+pub mod pass;
+pub mod read;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -40,6 +42,8 @@ pub struct Shared {
     pub deliveries: Deliveries,
     pub edge: EdgeId,
     pub http: HttpConfig,
+    /// Not of a fleet: clients' cache directives are obeyed, and their query is the origin's alone.
+    pub public: bool,
     pub write_timeout: std::time::Duration,
     pub connections: Arc<Semaphore>,
     pub test_chunk: Bytes,
@@ -58,6 +62,7 @@ impl Shared {
             deliveries,
             edge: edge.id.clone(),
             write_timeout: edge.write_timeout.0,
+            public: edge.public,
             connections: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             test_chunk: noise.into(),
             test_chunks: Arc::new(Semaphore::new(TEST_CHUNKS)),

@@ -20,10 +20,14 @@ use crate::config::Config;
 use crate::delivery::batches::Sender;
 use crate::delivery::transcript::Deliveries;
 use crate::delivery::{QUEUE, Record};
-use crate::library::Library;
+use crate::forward::Gateway;
+use crate::library::{Library, Rules};
 use crate::load::{self, Reporter};
 use crate::metrics::Metrics;
-use crate::origin::Origin;
+use crate::origin::s3::Bucket;
+use crate::origin::web::WebOrigin;
+use crate::origin::{Origin, Record as OriginRecord};
+use crate::respond;
 use crate::server::counters::Counters;
 use crate::server::{self, Shared};
 
@@ -40,7 +44,7 @@ struct Parts {
     deliveries: Option<JoinHandle<()>>,
     /// Ends what must outlive the drain: the operators' listener and the reports.
     ended: Shutdown,
-    admin: JoinHandle<()>,
+    admin: Option<JoinHandle<()>>,
     drain_timeout: std::time::Duration,
     give_up: Shutdown,
     _stop_writer: StopWriter,
@@ -69,15 +73,16 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let metrics = Arc::new(Metrics::new(&config.edge.id));
     let listeners = server::bind(config.edge.listen, server::threads(&config.edge))?;
     let addr = listeners[0].local_addr()?;
-    let admin_listener = service::http::bind(config.edge.admin_listen).await?;
-    let admin_addr = admin_listener.local_addr()?;
+    let admin_listener = match config.edge.admin_listen() {
+        Some(addr) => Some(service::http::bind(addr).await?),
+        None => None,
+    };
+    let admin_addr = admin_listener.as_ref().map(tokio::net::TcpListener::local_addr).transpose()?;
 
     let (cache, writer) = open_cache(&config, &health, &metrics).await?;
     let stop_writer = StopWriter(cache.clone());
-    let origin = Origin::new(&config.s3, &config.edge, health.clone(), metrics.clone())?;
-    let (default_ttl, negative_ttl) = (config.edge.default_ttl.0, config.edge.negative_ttl.0);
-    let library =
-        Arc::new(Library::new(cache.clone(), origin, metrics.clone(), Handle::current(), default_ttl, negative_ttl));
+    let (origin, rules) = origin(&config, &health, &metrics)?;
+    let library = Arc::new(Library::new(cache.clone(), origin, metrics.clone(), Handle::current(), rules));
 
     let (ended, give_up) = (Shutdown::new(), Shutdown::new());
     // A role that is dropped rather than stopped, with its runtime, still ends its threads.
@@ -91,12 +96,13 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let serving = serving.collect::<anyhow::Result<Vec<_>>>()?;
     drop(shared);
     report(&config, counters, &cache, &health, &metrics, &stop, &ended);
-    let token = AdminToken::new(&config.auth);
-    let routes = admin::routes(library, config.edge.warm_concurrency, token, &health, &config.http);
-    let admin =
-        tokio::spawn(service::http::serve(admin_listener, routes, config.http.clone(), health.clone(), ended.clone()));
+    let admin = admin_listener.map(|listener| {
+        let token = AdminToken::new(&config.auth);
+        let routes = admin::routes(library, config.edge.warm_concurrency, token, &health, &config.http);
+        tokio::spawn(service::http::serve(listener, routes, config.http.clone(), health.clone(), ended.clone()))
+    });
     health.ready();
-    tracing::info!(edge.id = %config.edge.id, %addr, %admin_addr, at = %Timestamp::now(), "serving");
+    tracing::info!(edge.id = %config.edge.id, %addr, admin = ?admin_addr, at = %Timestamp::now(), "serving");
     let drain_timeout = config.http.drain_timeout.0;
     let parts = Parts {
         health,
@@ -111,7 +117,36 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
         _stop_writer: stop_writer,
     };
     let main = tokio::spawn(run(parts, stop));
-    Ok(Running::new(addr, shutdown, main).with_admin(admin_addr))
+    let running = Running::new(addr, shutdown, main);
+    Ok(match admin_addr {
+        Some(admin) => running.with_admin(admin),
+        None => running,
+    })
+}
+
+/// Where objects come from, and what is the same for all of them.
+fn origin(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> anyhow::Result<(Origin, Rules)> {
+    let edge = &config.edge;
+    let record = OriginRecord { health: health.clone(), metrics: metrics.clone() };
+    let mut gateway = Gateway { name: edge.id.to_string(), host: None };
+    let mut shared_head = respond::shared_head();
+    let origin = if edge.origin.is_empty() {
+        Origin::S3(Bucket::new(&config.s3, edge, record)?)
+    } else {
+        let web = WebOrigin::new(&edge.origin, edge, record)?;
+        gateway.host = (!edge.preserve_host).then(|| web.host());
+        shared_head = if edge.cors { respond::cors() } else { http::HeaderMap::new() };
+        Origin::Web(web)
+    };
+    let rules = Rules {
+        default_ttl: (!edge.public).then_some(edge.default_ttl.0),
+        negative_ttl: edge.negative_ttl.0,
+        max_object: edge.max_object.as_u64(),
+        shared_head,
+        gateway,
+        https: false,
+    };
+    Ok((origin, rules))
 }
 
 async fn open_cache(
@@ -189,7 +224,9 @@ async fn run(parts: Parts, stop: Shutdown) -> anyhow::Result<()> {
         sending.await.context("sending delivery records panicked")?;
     }
     parts.ended.cancel();
-    parts.admin.await.context("the operators' listener panicked")?;
+    if let Some(admin) = parts.admin {
+        admin.await.context("the operators' listener panicked")?;
+    }
     parts.cache.disk.stop();
     let writer = parts.writer;
     let ended =

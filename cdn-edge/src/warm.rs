@@ -6,7 +6,9 @@ use futures_util::{StreamExt, stream};
 use wire::ObjectKey;
 use wire::track::{WarmAnswer, WarmOrder, WarmResult};
 
+use crate::key::CacheKey;
 use crate::library::Library;
+use crate::library::open::Outcome;
 use crate::object::{CHUNK, Object};
 use crate::reader::Reader;
 
@@ -32,23 +34,20 @@ async fn warm_one(library: &Arc<Library>, key: ObjectKey) -> WarmResult {
 /// The object's size and how many of its bytes were not held.
 async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey) -> Result<(u64, u64), String> {
     let mut fetched = 0;
+    let key = library.named(key).swap_remove(0);
     // Whoever orders it has uploaded it, perhaps since a listener asked in vain.
-    library.forget_missing(key);
-    let known = library.cache.index.get(key.as_str());
-    let (opened, _) = library.open(key, Some(0..u64::MAX)).await.map_err(|error| error.to_string())?;
-    let object = opened.object;
-    if !object.storable {
-        return Err("the origin forbids to store it".into());
-    }
+    library.forget_missing(&key);
+    let known = library.cache.get(&key.as_ref().as_ref());
+    let object = open(library, &key).await?;
     // What the opening has brought by now was not held before it.
-    let cold = known.is_none_or(|known| known.id != object.id);
+    let cold = known.is_none_or(|known| !known.contains(object.id));
     for round in 0..ROUNDS {
         let missing: Vec<u32> = match cold && round == 0 {
             true => (0..object.chunks()).collect(),
             false => (0..object.chunks()).filter(|&chunk| !library.cache.holds(&object, chunk)).collect(),
         };
         if missing.is_empty() {
-            return Ok((object.size(), fetched));
+            return Ok((object.size().unwrap_or(0), fetched));
         }
         fetched += missing.iter().map(|&chunk| object.chunk_len(chunk)).sum::<u64>();
         for run in runs(&missing) {
@@ -56,15 +55,26 @@ async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey) -> Result<(u64, 
         }
     }
     let whole = (0..object.chunks()).all(|chunk| library.cache.holds(&object, chunk));
-    if whole { Ok((object.size(), fetched)) } else { Err("there is no room to hold it whole".into()) }
+    if whole { Ok((object.size().unwrap_or(0), fetched)) } else { Err("there is no room to hold it whole".into()) }
+}
+
+/// The object, once its size is known: one that comes without its length is read to its end for that.
+async fn open(library: &Arc<Library>, key: &Arc<CacheKey>) -> Result<Arc<Object>, String> {
+    let object = match library.open(library.own_wish(key.clone())).await.map_err(|error| error.to_string())? {
+        Outcome::Object(opened) => opened.object,
+        Outcome::Passed(..) => return Err("the origin forbids to store it".into()),
+    };
+    if object.size().is_none() {
+        let mut reader = Reader::new(library.clone(), object.clone(), 0..u64::MAX);
+        while reader.next().await.map_err(|error| error.to_string())?.is_some() {}
+    }
+    Ok(object)
 }
 
 async fn read(library: &Arc<Library>, object: &Arc<Object>, chunks: std::ops::Range<u32>) -> Result<(), String> {
-    let range = u64::from(chunks.start) * CHUNK..(u64::from(chunks.end) * CHUNK).min(object.size());
-    let mut reader = Reader::new(library.clone(), object.clone(), range);
-    while reader.left() > 0 {
-        reader.next().await.map_err(|error| error.to_string())?;
-    }
+    let end = (u64::from(chunks.end) * CHUNK).min(object.size().unwrap_or(0));
+    let mut reader = Reader::new(library.clone(), object.clone(), u64::from(chunks.start) * CHUNK..end);
+    while reader.next().await.map_err(|error| error.to_string())?.is_some() {}
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::edge::EdgeArgs;
 use crate::{audit, keys, listen, royalties};
 
 #[derive(Debug, Parser)]
@@ -25,8 +26,8 @@ pub(crate) enum Command {
     Ingest(RoleArgs),
     /// Move events, deliveries and decisions from Kafka into ClickHouse, each once
     Sink(RoleArgs),
-    /// Serve audio from memory, disk or the origin
-    Edge(RoleArgs),
+    /// Serve from memory, disk or the origin
+    Edge(EdgeArgs),
     /// Keep the tracks, and warm the edges before a release is live
     Catalog(RoleArgs),
     /// Create or update topics, tables and views

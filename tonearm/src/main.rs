@@ -2,6 +2,7 @@
 
 mod audit;
 mod cli;
+mod edge;
 mod keys;
 mod listen;
 mod migrate;
@@ -31,7 +32,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Router(args) => role::run(&args, router::Config::read, router::start),
         Command::Ingest(args) => role::run(&args, ingest::Config::read, ingest::start),
         Command::Sink(args) => role::run(&args, ingest::sink::Config::read, ingest::sink::start),
-        Command::Edge(args) => role::run(&args, cdn_edge::Config::read, cdn_edge::start),
+        Command::Edge(args) => {
+            let environment = args.environment(std::env::vars());
+            role::run_in(&args.role, environment, cdn_edge::Config::read, cdn_edge::start)
+        }
         Command::Catalog(args) => role::run(&args, catalog::Config::read, catalog::start),
         Command::Migrate(args) => migrate::run(&args),
         Command::Keys(command) => keys::run(command),

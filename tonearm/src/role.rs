@@ -23,7 +23,22 @@ where
     S: FnOnce(C, Shutdown) -> F,
     F: Future<Output = anyhow::Result<Running>>,
 {
-    let process = read_all(args, read)?;
+    run_in(args, std::env::vars(), read, start)
+}
+
+/// The same in an environment that the command line has added to.
+pub(crate) fn run_in<C, S, F>(
+    args: &RoleArgs,
+    environment: impl IntoIterator<Item = (String, String)>,
+    read: impl FnOnce(&mut Loader) -> C,
+    start: S,
+) -> anyhow::Result<()>
+where
+    C: Serialize,
+    S: FnOnce(C, Shutdown) -> F,
+    F: Future<Output = anyhow::Result<Running>>,
+{
+    let process = read_all(args, environment, read)?;
     if args.print_config {
         print!("{}", toml::to_string_pretty(&process)?);
         return Ok(());
@@ -36,8 +51,12 @@ where
     })
 }
 
-fn read_all<C>(args: &RoleArgs, read: impl FnOnce(&mut Loader) -> C) -> anyhow::Result<Process<C>> {
-    let mut loader = Loader::new(args.config.as_deref(), std::env::vars())?;
+fn read_all<C>(
+    args: &RoleArgs,
+    environment: impl IntoIterator<Item = (String, String)>,
+    read: impl FnOnce(&mut Loader) -> C,
+) -> anyhow::Result<Process<C>> {
+    let mut loader = Loader::new(args.config.as_deref(), environment)?;
     let process = Process { log: loader.section(), role: read(&mut loader) };
     loader.finish()?;
     Ok(process)

@@ -32,9 +32,22 @@ const READS: usize = 64;
 /// removed once, so removals are bounded by the objects held.
 #[derive(Debug)]
 pub enum Job {
-    Store { object: Arc<Object>, chunk: u32, bytes: Bytes },
-    Refreshed(Arc<Object>),
-    Remove { object: Arc<Object>, done: Option<oneshot::Sender<()>> },
+    Store {
+        object: Arc<Object>,
+        chunk: u32,
+        bytes: Bytes,
+    },
+    /// The origin confirmed it; true where it sent newer fields.
+    Refreshed {
+        object: Arc<Object>,
+        fields: bool,
+    },
+    /// Its end was reached, so its size is known now.
+    Sized(Arc<Object>),
+    Remove {
+        object: Arc<Object>,
+        done: Option<oneshot::Sender<()>>,
+    },
     Stop,
 }
 
@@ -92,8 +105,19 @@ impl Disk {
         self.waiting().get(&(object, chunk)).cloned()
     }
 
-    pub fn refreshed(&self, object: Arc<Object>) {
-        let _ = self.jobs.send(Job::Refreshed(object));
+    pub fn refreshed(&self, object: Arc<Object>, fields: bool) {
+        let _ = self.jobs.send(Job::Refreshed { object, fields });
+    }
+
+    pub fn sized(&self, object: Arc<Object>) {
+        let _ = self.jobs.send(Job::Sized(object));
+    }
+
+    /// Waits until the queue is half empty: for chunks that could not be had again.
+    pub async fn room(&self) {
+        while self.waiting_bytes.load(Relaxed) > QUEUE_BYTES / 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
     }
 
     pub fn remove(&self, object: Arc<Object>) {

@@ -1,25 +1,68 @@
 //! Chunks in memory, within a budget of bytes. What is asked for often stays through a scan (TinyLFU).
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use moka::ops::compute::Op;
 
 /// What moka spends on an entry beside its value, roughly; without it a million tiny objects would
 /// take twice their budget.
 const ENTRY_BYTES: usize = 200;
 
+/// What is held of a chunk: one run of its bytes, mostly all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Where in the chunk the bytes begin.
+    pub start: u32,
+    pub bytes: Bytes,
+}
+
+impl Part {
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        u64::from(self.start) + self.bytes.len() as u64
+    }
+
+    #[must_use]
+    pub fn is_whole(&self, chunk_len: u64) -> bool {
+        self.start == 0 && self.bytes.len() as u64 == chunk_len
+    }
+
+    /// The bytes from this place in the chunk on; none where they are not among these.
+    #[must_use]
+    pub fn from(&self, offset: u64) -> Option<Bytes> {
+        let at = offset.checked_sub(u64::from(self.start))?;
+        (offset < self.end()).then(|| self.bytes.slice(at as usize..))
+    }
+
+    /// Both as one where they touch, else the longer.
+    fn joined(self, other: Self) -> Self {
+        let (first, second) = if self.start <= other.start { (self, other) } else { (other, self) };
+        if first.end() >= second.end() {
+            return first;
+        }
+        if first.end() < u64::from(second.start) {
+            return if first.bytes.len() >= second.bytes.len() { first } else { second };
+        }
+        let mut bytes = BytesMut::with_capacity((second.end() - u64::from(first.start)) as usize);
+        bytes.extend_from_slice(&first.bytes);
+        bytes.extend_from_slice(&second.bytes[(first.end() - u64::from(second.start)) as usize..]);
+        Self { start: first.start, bytes: bytes.freeze() }
+    }
+}
+
 #[derive(Debug)]
 pub struct Memory {
-    chunks: moka::sync::Cache<(u64, u32), Bytes>,
+    chunks: moka::sync::Cache<(u64, u32), Part>,
 }
 
 impl Memory {
     #[must_use]
     pub fn new(budget: u64) -> Self {
-        let weigh = |_: &(u64, u32), bytes: &Bytes| u32::try_from(bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX);
+        let weigh = |_: &(u64, u32), part: &Part| u32::try_from(part.bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX);
         Self { chunks: moka::sync::Cache::builder().max_capacity(budget).weigher(weigh).build() }
     }
 
     #[must_use]
-    pub fn get(&self, object: u64, chunk: u32) -> Option<Bytes> {
+    pub fn get(&self, object: u64, chunk: u32) -> Option<Part> {
         self.chunks.get(&(object, chunk))
     }
 
@@ -28,8 +71,18 @@ impl Memory {
         self.chunks.contains_key(&(object, chunk))
     }
 
-    pub fn put(&self, object: u64, chunk: u32, bytes: Bytes) {
-        self.chunks.insert((object, chunk), bytes);
+    /// Puts a part to what is there; all that is then held of the chunk.
+    pub fn put(&self, object: u64, chunk: u32, part: Part, whole: bool) -> Part {
+        if whole {
+            self.chunks.insert((object, chunk), part.clone());
+            return part;
+        }
+        let mut joined = part.clone();
+        self.chunks.entry((object, chunk)).and_compute_with(|held| {
+            joined = held.map_or(part.clone(), |held| held.into_value().joined(part.clone()));
+            Op::Put(joined.clone())
+        });
+        joined
     }
 
     pub fn remove(&self, object: u64, chunk: u32) {
@@ -41,5 +94,27 @@ impl Memory {
     pub fn bytes(&self) -> u64 {
         self.chunks.run_pending_tasks();
         self.chunks.weighted_size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_join_where_they_touch() {
+        let part = |start: u32, text: &'static str| Part { start, bytes: Bytes::from_static(text.as_bytes()) };
+        for (one, other, wanted) in [
+            (part(0, "abc"), part(3, "def"), part(0, "abcdef")),
+            (part(2, "cdef"), part(0, "abc"), part(0, "abcdef")),
+            (part(0, "abcdef"), part(2, "cd"), part(0, "abcdef")),
+            (part(0, "ab"), part(3, "def"), part(3, "def")),
+            (part(0, "abc"), part(9, "z"), part(0, "abc")),
+        ] {
+            assert_eq!(one.clone().joined(other.clone()), wanted);
+            assert_eq!(other.joined(one), wanted);
+        }
+        assert_eq!(part(2, "cde").from(3).as_deref(), Some(&b"de"[..]));
+        assert!(part(2, "cde").from(1).is_none() && part(2, "cde").from(5).is_none());
     }
 }

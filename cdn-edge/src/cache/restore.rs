@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use anyhow::Context;
+use http::HeaderMap;
 use service::Health;
 use tokio::runtime::Handle;
 
@@ -17,7 +18,6 @@ use super::{Cache, index};
 use crate::config::EdgeConfig;
 use crate::metrics::Metrics;
 use crate::object::Object;
-use crate::respond;
 
 /// Opens the cache and starts its writer; the thread ends with [`Disk::stop`].
 ///
@@ -43,10 +43,11 @@ pub fn open(
     let kept: HashSet<u64> = found
         .objects
         .into_iter()
-        .filter(|(id, _)| folder.file(*id).exists())
+        // What was not at its end when the last run ended cannot be told from what was.
+        .filter(|(id, logged)| logged.description.size.is_some() && folder.file(*id).exists())
         .map(|(id, logged)| {
             let object = restored(id, logged);
-            index.insert(object.key.as_str().to_owned(), object);
+            drop(super::put(&index, &object));
             id
         })
         .collect();
@@ -64,7 +65,7 @@ pub fn open(
 }
 
 fn restored(id: u64, logged: Logged) -> Arc<Object> {
-    let object = Object::new(id, logged.key, logged.description, true, logged.life, &respond::shared_head());
+    let object = Object::new(id, Arc::new(logged.key), logged.description, logged.life, &HeaderMap::new());
     for (chunk, crc) in logged.chunks {
         object.set_on_disk(chunk, crc);
     }

@@ -15,6 +15,7 @@ use service::health::Status;
 use super::disk::{Folder, Job};
 use super::index_log::{IndexLog, Record};
 use super::{Cache, Index, weigh_again};
+use crate::key::CacheKey;
 use crate::metrics::Metrics;
 use crate::object::{CHUNK, Object};
 
@@ -44,7 +45,8 @@ impl Writer {
         while let Ok(job) = jobs.recv() {
             match job {
                 Job::Store { object, chunk, bytes } => self.store(&object, chunk, &bytes),
-                Job::Refreshed(object) => self.refreshed(&object),
+                Job::Refreshed { object, fields } => self.refreshed(&object, fields),
+                Job::Sized(object) => self.sized(&object),
                 Job::Remove { object, done } => {
                     self.remove(&object, done.is_some());
                     // Nobody waits any more where the order's client has left.
@@ -83,15 +85,30 @@ impl Writer {
         Ok(())
     }
 
-    fn refreshed(&mut self, object: &Object) {
-        if self.logged.contains(&object.id) {
-            let appended = self.log.append(&Record::Life { id: object.id, life: object.life() });
+    fn refreshed(&mut self, object: &Object, fields: bool) {
+        let (id, life) = (object.id, object.head().life);
+        self.log_known(&match fields {
+            true => Record::Head { id, description: object.description(), life },
+            false => Record::Life { id, life },
+        });
+    }
+
+    fn sized(&mut self, object: &Object) {
+        if let Some(size) = object.size() {
+            self.log_known(&Record::Size { id: object.id, size });
+        }
+    }
+
+    /// Logs what is new of a version that the log has.
+    fn log_known(&mut self, record: &Record) {
+        if self.logged.contains(&record.id()) {
+            let appended = self.log.append(record);
             self.tell(appended);
         }
     }
 
     fn remove(&mut self, object: &Object, durably: bool) {
-        for chunk in 0..object.chunks() {
+        for chunk in object.reached_chunks() {
             self.cache.memory.remove(object.id, chunk);
         }
         if !self.logged.remove(&object.id) {
@@ -124,7 +141,7 @@ impl Writer {
             Ok(log) => {
                 self.rewritten_bytes = log.bytes();
                 self.log = log;
-                self.logged = self.cache.index.iter().map(|(_, object)| object.id).collect();
+                self.logged = objects(&self.cache.index).map(|object| object.id).collect();
             }
             Err(error) => self.tell(Err(error)),
         }
@@ -136,22 +153,23 @@ impl Writer {
 /// # Errors
 /// When it cannot be written.
 pub fn rewrite_log(folder: &Folder, index: &Index) -> io::Result<IndexLog> {
-    IndexLog::rewrite(&folder.log(), index.iter().flat_map(|(_, object)| records(&object)))
+    IndexLog::rewrite(&folder.log(), objects(index).flat_map(|object| records(&object)))
+}
+
+fn objects(index: &Index) -> impl Iterator<Item = Arc<Object>> {
+    index.iter().flat_map(|(_, variants)| variants.as_slice().to_vec())
 }
 
 fn records(object: &Object) -> Vec<Record> {
-    let chunks = (0..object.chunks())
+    let chunks = object
+        .known_chunks()
         .filter_map(|chunk| Some(Record::Chunk { id: object.id, chunk, crc: object.on_disk(chunk)? }));
     std::iter::once(object_record(object)).chain(chunks).collect()
 }
 
 fn object_record(object: &Object) -> Record {
-    Record::Object {
-        id: object.id,
-        key: object.key.clone(),
-        description: object.description.clone(),
-        life: object.life(),
-    }
+    let key = CacheKey::clone(&object.key);
+    Record::Object { id: object.id, key, description: object.description(), life: object.head().life }
 }
 
 fn write_chunk(path: &Path, chunk: u32, bytes: &[u8]) -> io::Result<()> {

@@ -54,19 +54,24 @@ impl Sender {
     }
 
     async fn collect(&self, queue: &mut Receiver<Record>) -> Option<DeliveryBatch> {
-        let mut deliveries = vec![self.delivery(queue.recv().await?)];
+        let mut deliveries = Vec::new();
+        while deliveries.is_empty() {
+            deliveries.extend(self.delivery(queue.recv().await?));
+        }
         let due = tokio::time::Instant::now() + LINGER;
         while deliveries.len() < BATCH {
             match tokio::time::timeout_at(due, queue.recv()).await {
-                Ok(Some(record)) => deliveries.push(self.delivery(record)),
+                Ok(Some(record)) => deliveries.extend(self.delivery(record)),
                 Ok(None) | Err(_) => break,
             }
         }
         Some(DeliveryBatch { deliveries })
     }
 
-    fn delivery(&self, record: Record) -> Delivery {
-        record.into_delivery(&self.edge, &self.pop)
+    fn delivery(&self, record: Record) -> Option<Delivery> {
+        let delivery = record.into_delivery(&self.edge, &self.pop);
+        self.metrics.deliveries_unnamed.increment(u64::from(delivery.is_none()));
+        delivery
     }
 
     /// Tries until ingest has taken or refused the batch.

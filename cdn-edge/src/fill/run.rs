@@ -1,4 +1,4 @@
-//! Running a fill: from the origin's bytes to whole chunks in the cache.
+//! Running a fill: from the origin's bytes to chunks in the cache.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use bytes::Bytes;
 use super::Fill;
 use crate::library::Library;
 use crate::object::{CHUNK, Object};
-use crate::origin::{Ask, Body, Found, OriginError, Reply};
+use crate::origin::{Answer, Body, OriginError};
 
-/// Chunks of one run, 32 MiB: what one request to the origin is for at most. A longer read is several
+/// Chunks of one run, 32 MiB: what one request for a part is for at most. A longer read is several
 /// runs, so a fill that nobody follows any more is never far from its end.
 pub const RUN: u32 = 128;
 
@@ -22,10 +22,19 @@ pub const FINISH_ALONE: u64 = 8 << 20;
 /// on their way to it.
 const HEAD_START: u32 = 8;
 
+/// The bytes of an answer, and where in the object they lie.
+#[derive(Debug)]
+pub struct Source {
+    pub body: Body,
+    pub start: u64,
+    /// None where the answer came without its length: its end is the object's.
+    pub end: Option<u64>,
+}
+
 /// Ends the fill however its task ends, so that no follower waits for ever.
 struct Ending<'a> {
     library: &'a Library,
-    object: &'a Object,
+    object: &'a Arc<Object>,
     fill: &'a Arc<Fill>,
 }
 
@@ -38,103 +47,126 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Starts a fill of a known object at `first`, or finds the one to follow instead. None where the
-/// chunk has come in the meantime.
-pub fn start(library: &Arc<Library>, object: &Arc<Object>, first: u32, wanted: u32) -> Option<(Arc<Fill>, bool)> {
+/// Starts a fill of a known object at a place, or finds the one to follow instead. None where the
+/// bytes have come in the meantime.
+///
+/// # Errors
+/// Where the object is not of a kind of which more could be fetched.
+pub fn start(
+    library: &Arc<Library>,
+    object: &Arc<Object>,
+    position: u64,
+    wanted: u64,
+) -> Result<Option<(Arc<Fill>, bool)>, OriginError> {
+    let (chunk, offset) = (u32::try_from(position / CHUNK).expect("within the object"), position % CHUNK);
     let mut running = object.running_fills();
-    if let Some(fill) = running.iter().find(|fill| fill.serves(first)) {
-        return Some((fill.clone(), false));
+    if let Some(fill) = running.iter().find(|fill| fill.serves(chunk, offset)) {
+        return Ok(Some((fill.clone(), false)));
     }
-    if library.cache.holds(object, first) {
-        return None;
+    let held = library.cache.in_memory(object, chunk);
+    if library.cache.holds_part(object, chunk, offset, offset + 1) {
+        return Ok(None);
     }
+    if !object.combinable || object.size().is_none() {
+        return Err(OriginError::Changed);
+    }
+    // Where what lies before is held, the rest is asked for; else the whole chunk, which the disk can keep.
+    let begin = if held.is_some_and(|part| part.end() == offset) { position } else { u64::from(chunk) * CHUNK };
     // First the fills behind us end here, then what is left of the others bounds us.
-    running.iter().for_each(|fill| fill.give_up_from(first));
-    let end = run_end(library, object, first..wanted, &running);
-    let fill = Arc::new(Fill::new(first, end));
+    running.iter().for_each(|fill| fill.give_up_from(chunk));
+    let end = run_end(library, object, chunk..u32::try_from(wanted.div_ceil(CHUNK)).unwrap_or(u32::MAX), &running);
+    let fill = Arc::new(Fill::new(begin, end, object.ignores_ranges()));
     running.push(fill.clone());
     drop(running);
     let (library, object, begun) = (library.clone(), object.clone(), fill.clone());
     library.background.clone().spawn(async move { fetch(&library, &object, &begun).await });
-    Some((fill, true))
+    Ok(Some((fill, true)))
 }
 
 /// Up to the first chunk that is held or that another fill is going to bring, at most [`RUN`].
 fn run_end(library: &Library, object: &Object, wanted: Range<u32>, running: &[Arc<Fill>]) -> u32 {
     let first = wanted.start;
-    let limit = wanted.end.min(first.saturating_add(RUN)).max(first + 1);
+    let limit = wanted.end.min(object.chunks()).min(first.saturating_add(RUN)).max(first + 1);
     let taken = running.iter().filter_map(|fill| fill.first_ahead(first + 1..limit)).min().unwrap_or(limit);
     (first + 1..taken).find(|&chunk| library.cache.holds(object, chunk)).unwrap_or(taken)
 }
 
 async fn fetch(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>) {
     let _ending = begin(library, object, fill);
-    let outcome = match ask(library, object, fill).await {
-        Ok(found) => pump(library, object, fill, found.body, found.bytes.start).await,
+    let outcome = match library.ask_for_part(object, fill.start()..fill.end_byte()).await {
+        Ok(source) => pump(library, object, fill, source).await,
         Err(error) => Err(error),
     };
     conclude(library, object, fill, outcome);
 }
 
 /// Goes on with an answer whose head made the object known.
-pub async fn go_on(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>, body: Body, position: u64) {
+pub async fn go_on(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>, source: Source) {
     let _ending = begin(library, object, fill);
-    let outcome = pump(library, object, fill, body, position).await;
+    let outcome = pump(library, object, fill, source).await;
     conclude(library, object, fill, outcome);
 }
 
-fn begin<'a>(library: &'a Library, object: &'a Object, fill: &'a Arc<Fill>) -> Ending<'a> {
+/// The source that an answer is, as far as the whole object or a part of it goes.
+#[must_use]
+pub fn source(answer: Answer) -> Source {
+    let start = answer.part.as_ref().map_or(0, |part| part.bytes.start);
+    let end = answer.part.as_ref().map_or(answer.length, |part| Some(part.bytes.end));
+    Source { body: answer.body, start, end }
+}
+
+fn begin<'a>(library: &'a Library, object: &'a Arc<Object>, fill: &'a Arc<Fill>) -> Ending<'a> {
     library.metrics.fills.increment(1.0);
     Ending { library, object, fill }
 }
 
 fn conclude(library: &Library, object: &Arc<Object>, fill: &Fill, outcome: Result<(), OriginError>) {
+    if let Some((chunk, run)) = fill.begun() {
+        library.cache.keep(object, chunk, run.base, run.bytes);
+    }
     if let Err(error) = &outcome {
         library.metrics.fills_failed.increment(1);
         tracing::warn!(object.key = %object.key, %error, "a fill broke off");
     }
-    // Its readers must not get bytes of another version; the next request asks anew.
-    if outcome == Err(OriginError::Changed) {
+    // Its readers must not get bytes of another version, and what cannot be completed is of no more use
+    // (RFC 9111, section 3.3); the next request asks anew.
+    let denied = matches!(outcome, Err(OriginError::Changed | OriginError::Status(401 | 403)));
+    let of_use = object.combinable && object.size().is_some() && !denied;
+    if outcome.is_err() && !of_use {
         library.cache.drop_version(object);
     }
     fill.finish(outcome);
 }
 
-/// Asks for the rest of a known version, and for no other.
-async fn ask(library: &Library, object: &Object, fill: &Fill) -> Result<Found, OriginError> {
-    let range = u64::from(fill.first) * CHUNK..(u64::from(fill.end()) * CHUNK).min(object.size());
-    // A weak tag never matches strongly; its comparison below has to do.
-    let if_match = object.etag().filter(|etag| !etag.as_bytes().starts_with(b"W/")).cloned();
-    let ask = Ask { range: Some(range), if_match, if_none_match: None };
-    match library.origin.get(&object.key, &ask).await? {
-        Reply::Found(found) if found.description.same_version(&object.description) => Ok(found),
-        Reply::Found(_) | Reply::Changed | Reply::NotFound | Reply::OutOfRange => Err(OriginError::Changed),
-        Reply::NotModified(_) => Err(OriginError::Nonsense("304 to a question without If-None-Match")),
+/// The source begins where the fill does, or before it where the origin knows no ranges.
+async fn pump(library: &Library, object: &Arc<Object>, fill: &Fill, source: Source) -> Result<(), OriginError> {
+    let Source { mut body, start, end } = source;
+    let mut skip = fill.start() - start;
+    let (mut at, mut have, mut position) = (fill.first, fill.base, start);
+    if let Some(end) = end {
+        fill.end_at(u32::try_from(end.div_ceil(CHUNK)).expect("the configuration bounds the size"));
     }
-}
-
-/// `position` is where the body begins: at the fill's first chunk, or before it where the origin
-/// knows no ranges.
-async fn pump(
-    library: &Library,
-    object: &Arc<Object>,
-    fill: &Fill,
-    mut body: Body,
-    position: u64,
-) -> Result<(), OriginError> {
-    let mut skip = u64::from(fill.first) * CHUNK - position;
-    let mut at = fill.first;
-    let mut have = 0;
-    while at < fill.end() && !is_pointless(object, fill, at, have) {
-        let Some(mut data) = body.next().await? else { return Err(OriginError::Broken) };
+    while end.is_none_or(|end| position < end) && at < fill.end() {
+        if is_pointless(object, fill, at, have) {
+            // What is here is of use only where the rest can be had another time.
+            return if object.combinable && object.size().is_some() { Ok(()) } else { Err(OriginError::Abandoned) };
+        }
+        let Some(mut data) = body.next().await? else { return at_the_end(library, object, fill, end, position) };
         library.metrics.origin_bytes.increment(data.len() as u64);
+        position += data.len() as u64;
+        if end.is_some_and(|end| position > end) {
+            return Err(OriginError::Nonsense("more bytes than it told"));
+        }
+        if position > library.max_object {
+            return Err(OriginError::TooLarge);
+        }
         let skipped = data.split_to(skip.min(data.len() as u64) as usize);
         skip -= skipped.len() as u64;
         while !data.is_empty() && at < fill.end() {
             let len = object.chunk_len(at);
             let piece = data.split_to((len - have).min(data.len() as u64) as usize);
             have += piece.len() as u64;
-            if take(library, object, fill, at, piece) {
+            if take(library, object, fill, at, piece).await {
                 (at, have) = (at + 1, 0);
             }
         }
@@ -142,17 +174,40 @@ async fn pump(
     Ok(())
 }
 
+/// A body has ended: as it should have, or where it did not say when.
+fn at_the_end(
+    library: &Library,
+    object: &Arc<Object>,
+    fill: &Fill,
+    end: Option<u64>,
+    position: u64,
+) -> Result<(), OriginError> {
+    if end.is_some() {
+        return Err(OriginError::Broken);
+    }
+    object.set_size(position);
+    if let Some((chunk, run)) = fill.begun() {
+        library.cache.keep(object, chunk, run.base, run.bytes);
+    }
+    library.cache.disk.sized(object.clone());
+    Ok(())
+}
+
 /// True where the piece completed its chunk.
-fn take(library: &Library, object: &Arc<Object>, fill: &Fill, at: u32, piece: Bytes) -> bool {
-    let Some(whole) = fill.add(piece, object.chunk_len(at)) else { return false };
+async fn take(library: &Library, object: &Arc<Object>, fill: &Fill, at: u32, piece: Bytes) -> bool {
+    let Some(run) = fill.add(piece, object.chunk_len(at)) else { return false };
+    if !object.combinable {
+        // A reader who falls behind could not get it anywhere else.
+        library.cache.disk.room().await;
+    }
     // First the cache, then the fill: whoever no longer finds the chunk here finds it there.
-    library.cache.keep(object, at, &whole);
-    fill.advance(whole);
+    library.cache.keep(object, at, run.base, run.bytes.clone());
+    fill.advance(run);
     true
 }
 
 /// Nobody follows, much is left: stop at a chunk's end.
 fn is_pointless(object: &Object, fill: &Fill, at: u32, have: u64) -> bool {
-    let left = (u64::from(fill.end()) * CHUNK).min(object.size()) - u64::from(at) * CHUNK;
+    let left = fill.end_byte().min(object.size().unwrap_or(u64::MAX)) - u64::from(at) * CHUNK;
     have == 0 && fill.followers.load(Relaxed) == 0 && at - fill.first >= HEAD_START && left > FINISH_ALONE
 }

@@ -1,27 +1,22 @@
 //! Opening an object: learning from the origin what it is, once for all who ask at the same time.
 //!
-//! A cold object is opened by asking for the chunks that the first request wants; the answer's head
-//! makes the object known, and its body is the first fill. A stale object is opened by asking whether
-//! it still holds.
+//! A cold object is opened by asking for what the first request wants; the answer's head makes the object
+//! known, and its body is the first fill. A stale object is opened by asking whether it still holds. An
+//! answer that may not be stored belongs to the request that brought it; those who waited ask for
+//! themselves, all at once, and for a while nobody waits behind anybody there.
 
-use std::ops::Range;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
-use http::HeaderMap;
-use tokio::sync::watch;
-use wire::{ObjectKey, Timestamp};
+use tokio::sync::{oneshot, watch};
+use wire::Timestamp;
 
 use super::Library;
-use crate::fill::{Fill, run};
-use crate::object::{CHUNK, Object};
-use crate::origin::{Ask, Found, OriginError, Reply};
-use crate::range::RangeSpec;
+use super::wish::Wish;
+use crate::object::Object;
+use crate::origin::{Answer, OriginError};
+use crate::vary;
 
-/// How long a stale object is served without asking an origin that has just failed.
-const EXCUSED_MS: i64 = 2000;
-
-/// Why an object cannot be served.
+/// Why there is nothing to serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     #[error("the origin has no such object")]
@@ -35,234 +30,180 @@ pub enum OpenError {
 pub struct Opened {
     pub object: Arc<Object>,
     pub how: How,
+    /// Another request had asked for it already.
+    pub collapsed: bool,
 }
 
-/// RFC 9211's reasons, as far as they are known before the body.
+/// As far as it is known before the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum How {
     /// Held and fresh.
     Held,
-    /// Not known before.
-    Cold,
-    /// Was stale; the origin was asked and it holds.
-    Revalidated,
-    /// Was stale; the origin has another version.
-    Replaced,
-    /// Is stale; the origin cannot be asked.
+    /// Held and stale, as the client will have it.
     Stale,
+    /// Held and stale, and asked about behind the client's back.
+    Behind,
+    /// Held and stale; the origin cannot be asked.
+    Away,
+    /// The origin was asked, and this came of it.
+    Cold(Forward),
+    /// The origin was asked, and what is held still holds.
+    Confirmed(Forward),
+    /// The origin was asked, and has another version.
+    Replaced(Forward),
 }
 
-type Outcome = Result<Opened, OpenError>;
+/// RFC 9211, section 2.2: why a request went on to the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forward {
+    Bypass,
+    Method,
+    UriMiss,
+    VaryMiss,
+    Request,
+    Stale,
+    Partial,
+}
 
-pub(super) type Opening = watch::Receiver<Option<Outcome>>;
+/// What came of an opening for the request that began it.
+#[derive(Debug)]
+pub enum Outcome {
+    Object(Opened),
+    /// Not stored: for this request alone.
+    Passed(Box<Answer>, Forward),
+}
 
-/// What an opening leaves to be filled, and from which answer.
-type Begun = Option<(Arc<Fill>, Box<Found>)>;
+/// What came of it for those who waited.
+#[derive(Debug, Clone)]
+pub(super) enum Shared {
+    Object(Opened),
+    /// Each for itself.
+    Unshared,
+    Failed(OpenError),
+}
+
+pub(super) type Opening = watch::Receiver<Option<Shared>>;
+type Mine = oneshot::Receiver<Result<Outcome, OpenError>>;
 
 enum Joined {
-    Known(Arc<Object>),
+    Known(Opened),
     Missing,
-    Opening(Opening, bool),
+    Waiting(Opening),
+    Mine(Mine),
 }
 
 impl Library {
-    /// The object, asking the origin where it must be asked. True where another request had asked already.
+    /// The object, asking the origin where it must be asked.
     ///
     /// # Errors
     /// [`OpenError`] where there is nothing to serve.
-    pub async fn open(
-        self: &Arc<Self>,
-        key: &ObjectKey,
-        wanted: Option<Range<u64>>,
-    ) -> Result<(Opened, bool), OpenError> {
-        let (mut opening, joined) = match self.join(key, wanted) {
-            Joined::Known(object) => return Ok((held(object), false)),
+    pub async fn open(self: &Arc<Self>, wish: Wish) -> Result<Outcome, OpenError> {
+        let mut opening = match self.join(&wish) {
+            Joined::Known(opened) => return Ok(Outcome::Object(opened)),
             Joined::Missing => return Err(OpenError::NotFound),
-            Joined::Opening(opening, joined) => (opening, joined),
+            Joined::Mine(mine) => return outcome(mine).await,
+            Joined::Waiting(opening) => opening,
         };
         // An error says that the opening's task was ended with its runtime.
-        let outcome = opening.wait_for(Option::is_some).await.map_err(|_| OriginError::Abandoned)?;
-        let opened = outcome.clone().expect("waited until there is one")?;
-        Ok((opened, joined))
+        let shared = opening.wait_for(Option::is_some).await.map_err(|_| OriginError::Abandoned)?.clone();
+        match shared.expect("waited until there is one") {
+            Shared::Object(opened) if self.suits(&opened.object, &wish) => {
+                Ok(Outcome::Object(Opened { collapsed: true, ..opened }))
+            }
+            Shared::Failed(error) => Err(error),
+            Shared::Object(_) | Shared::Unshared => outcome(self.begin(wish, None)).await,
+        }
     }
 
-    fn join(self: &Arc<Self>, key: &ObjectKey, wanted: Option<Range<u64>>) -> Joined {
+    /// Asks about a stale object while it is being served, where nobody does so yet.
+    pub fn refresh_behind(self: &Arc<Self>, wish: &Wish) {
+        drop(self.join(wish));
+    }
+
+    pub(super) fn suits(&self, object: &Arc<Object>, wish: &Wish) -> bool {
+        object.matches(&wish.headers) && (object.combinable || self.has_all(object, wish.range()))
+    }
+
+    fn join(self: &Arc<Self>, wish: &Wish) -> Joined {
+        let name = self.name(wish);
         let mut openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
         // An opening publishes its object before it leaves the map: looked up under the map's lock,
         // an object is either known or still being opened, and the origin is asked once.
-        if let Some(object) = self.servable(key.as_str(), Timestamp::now()) {
-            return Joined::Known(object);
+        let found = self.find(&wish.key.as_ref().as_ref(), &wish.headers, &wish.asked, wish.range(), Timestamp::now());
+        if let Some(opened) = found.filter(|opened| opened.how != How::Behind) {
+            return Joined::Known(opened);
         }
-        if self.missing.contains_key(key.as_str()) {
+        if self.missing.contains_key(&wish.key) {
             return Joined::Missing;
         }
-        if let Some(opening) = openings.get(key.as_str()) {
-            return Joined::Opening(opening.clone(), true);
+        if wish.asked.no_store || self.passing.contains_key(&wish.key) {
+            return Joined::Mine(self.begin(wish.clone(), None));
+        }
+        if let Some(opening) = openings.get(&name) {
+            return Joined::Waiting(opening.clone());
         }
         let (tell, opening) = watch::channel(None);
-        openings.insert(key.as_str().to_owned(), opening.clone());
-        let (library, key) = (self.clone(), key.clone());
-        self.background.spawn(async move { library.run_opening(key, wanted, tell).await });
-        Joined::Opening(opening, false)
+        openings.insert(name.clone(), opening);
+        Joined::Mine(self.begin(wish.clone(), Some(Listing { library: self.clone(), name, tell })))
+    }
+
+    /// Requests of one name would get the same answer, as far as it is known what the answer varies by.
+    fn name(&self, wish: &Wish) -> String {
+        let known = self.cache.get(&wish.key.as_ref().as_ref());
+        let varies = known.and_then(|known| known.as_slice().first().map(|object| object.selectors.clone()));
+        format!("{}{}", wish.key, varies.map_or(String::new(), |varies| vary::secondary(&varies, &wish.headers)))
+    }
+
+    fn begin(self: &Arc<Self>, wish: Wish, listing: Option<Listing>) -> Mine {
+        let (mine, wait) = oneshot::channel();
+        let library = self.clone();
+        self.background.spawn(async move { library.run_opening(wish, listing, mine).await });
+        wait
     }
 
     async fn run_opening(
         self: Arc<Self>,
-        key: ObjectKey,
-        wanted: Option<Range<u64>>,
-        tell: watch::Sender<Option<Outcome>>,
+        wish: Wish,
+        listing: Option<Listing>,
+        mine: oneshot::Sender<Result<Outcome, OpenError>>,
     ) {
-        let leaving = Leaving { library: &self, key: &key };
-        let (outcome, begun) = match self.cache.index.get(key.as_str()) {
-            Some(stale) => (self.revalidate(&key, stale).await, None),
-            None => match self.fetch_head(&key, wanted.unwrap_or(0..CHUNK)).await {
-                Ok((opened, begun)) => (Ok(opened), begun),
-                Err(error) => (Err(error), None),
-            },
+        let fetched = self.fetch(&wish).await;
+        if matches!(fetched.outcome, Err(OpenError::NotFound)) {
+            self.missing.insert(wish.key.clone(), ());
+        }
+        let shared = match &fetched.outcome {
+            Ok(Outcome::Object(opened)) if fetched.shareable => Shared::Object(opened.clone()),
+            Ok(_) => Shared::Unshared,
+            Err(error) => Shared::Failed(error.clone()),
         };
-        if matches!(outcome, Err(OpenError::NotFound)) {
-            self.missing.insert(key.as_str().to_owned(), ());
+        if fetched.remember_to_pass {
+            self.passing.insert(wish.key.clone(), ());
         }
-        let object = outcome.as_ref().ok().map(|opened| opened.object.clone());
-        tell.send_replace(Some(outcome));
-        drop(leaving);
-        if let (Some(object), Some((fill, found))) = (object, begun) {
-            run::go_on(&self, &object, &fill, found.body, found.bytes.start).await;
+        if let Some(listing) = listing {
+            listing.tell.send_replace(Some(shared));
         }
-    }
-
-    async fn fetch_head(&self, key: &ObjectKey, wanted: Range<u64>) -> Result<(Opened, Begun), OpenError> {
-        let (found, first, end) = self.ask_cold(key, wanted).await?;
-        let object = self.new_object(key, found.description.clone(), &found.headers, found.delay);
-        let fill = (first < object.chunks()).then(|| Arc::new(Fill::new(first, end.min(object.chunks()))));
-        object.running_fills().extend(fill.clone());
-        if object.storable {
-            self.cache.publish(&object);
+        // Its client may have left: what came is held all the same.
+        let _ = mine.send(fetched.outcome);
+        if let Some(begun) = fetched.begun {
+            crate::fill::run::go_on(&self, &begun.object, &begun.fill, begun.source).await;
         }
-        Ok((Opened { object, how: How::Cold }, fill.map(|fill| (fill, Box::new(found)))))
-    }
-
-    /// The answer to a first request, with the run of chunks to fill from it.
-    async fn ask_cold(&self, key: &ObjectKey, wanted: Range<u64>) -> Result<(Found, u32, u32), OpenError> {
-        let (first, end) = chunks(&wanted);
-        let range = u64::from(first) * CHUNK..u64::from(end) * CHUNK;
-        match self.origin.get(key, &Ask { range: Some(range), ..Ask::default() }).await? {
-            Reply::Found(found) => Ok((found, first, end)),
-            Reply::NotFound => Err(OpenError::NotFound),
-            // Past the end, or an empty object, of which no range exists: what it is, the whole tells.
-            Reply::OutOfRange => match self.origin.get(key, &Ask::default()).await? {
-                Reply::Found(found) => Ok((found, 0, 1)),
-                Reply::NotFound => Err(OpenError::NotFound),
-                _ => Err(OriginError::Nonsense("a refusal of the whole object").into()),
-            },
-            _ => Err(OriginError::Nonsense("an answer to a condition that was not set").into()),
-        }
-    }
-
-    /// Asks for one byte under `If-None-Match`: an origin that knows conditions sends none, one that
-    /// does not still shows its validator.
-    async fn revalidate(&self, key: &ObjectKey, stale: Arc<Object>) -> Outcome {
-        let range = (stale.size() > 0).then_some(0..1);
-        let ask = Ask { range, if_none_match: stale.etag().cloned(), if_match: None };
-        match self.origin.get(key, &ask).await {
-            Ok(Reply::NotModified(headers)) => Ok(self.confirm(stale, &headers, Duration::ZERO)),
-            Ok(Reply::Found(found)) if found.description.same_version(&stale.description) => {
-                Ok(self.confirm(stale, &found.headers, found.delay))
-            }
-            Ok(Reply::Found(found)) => Ok(self.replace(key, found)),
-            Ok(Reply::NotFound) => {
-                self.cache.drop_version(&stale);
-                Err(OpenError::NotFound)
-            }
-            // The new version is empty: the next request opens it as a cold one.
-            Ok(Reply::OutOfRange | Reply::Changed) => {
-                self.cache.drop_version(&stale);
-                Err(OriginError::Changed.into())
-            }
-            Err(error) => excused(stale, error),
-        }
-    }
-
-    /// A 304 without `Cache-Control` confirms the lifetime that was told with the body.
-    fn confirm(&self, object: Arc<Object>, headers: &HeaderMap, delay: Duration) -> Opened {
-        let told = headers.contains_key(http::header::CACHE_CONTROL) || headers.contains_key(http::header::EXPIRES);
-        let (life, _) = self.life(if told { headers } else { &object.head }, delay);
-        object.refresh(life);
-        self.cache.disk.refreshed(object.clone());
-        Opened { object, how: How::Revalidated }
-    }
-
-    fn replace(&self, key: &ObjectKey, found: Found) -> Opened {
-        let object = self.new_object(key, found.description, &found.headers, found.delay);
-        self.cache.publish(&object);
-        if !object.storable {
-            self.cache.drop_version(&object);
-        }
-        Opened { object, how: How::Replaced }
     }
 }
 
-/// Takes the opening out of the map however its task ends.
-struct Leaving<'a> {
-    library: &'a Library,
-    key: &'a ObjectKey,
+async fn outcome(mine: Mine) -> Result<Outcome, OpenError> {
+    mine.await.map_err(|_| OriginError::Abandoned)?
 }
 
-impl Drop for Leaving<'_> {
+/// An opening's place in the map; leaves it however its task ends.
+struct Listing {
+    library: Arc<Library>,
+    name: String,
+    tell: watch::Sender<Option<Shared>>,
+}
+
+impl Drop for Listing {
     fn drop(&mut self) {
         let mut openings = self.library.openings.lock().unwrap_or_else(PoisonError::into_inner);
-        openings.remove(self.key.as_str());
-    }
-}
-
-fn held(object: Arc<Object>) -> Opened {
-    let how = if object.is_fresh(Timestamp::now()) { How::Held } else { How::Stale };
-    Opened { object, how }
-}
-
-fn excused(stale: Arc<Object>, error: OriginError) -> Outcome {
-    if !stale.life().stale_allowed {
-        return Err(error.into());
-    }
-    stale.excuse(Timestamp::now().saturating_add_millis(EXCUSED_MS));
-    Ok(Opened { object: stale, how: How::Stale })
-}
-
-/// The run of whole chunks around the bytes that are wanted; absurd offsets end at the last chunk
-/// that a number can name.
-fn chunks(wanted: &Range<u64>) -> (u32, u32) {
-    let last = u32::MAX - run::RUN - 1;
-    let first = u32::try_from(wanted.start / CHUNK).unwrap_or(last).min(last);
-    let end = u32::try_from(wanted.end.div_ceil(CHUNK)).unwrap_or(last);
-    (first, end.clamp(first + 1, first + run::RUN))
-}
-
-/// What a request would first read of an object whose size it does not know: for a suffix that is
-/// nothing yet, so the first chunk stands for it.
-#[must_use]
-pub fn wanted(range: Option<RangeSpec>) -> Option<Range<u64>> {
-    match range {
-        None => Some(0..u64::MAX),
-        Some(RangeSpec::From { first, last }) => Some(first..last.map_or(u64::MAX, |last| last.saturating_add(1))),
-        Some(RangeSpec::Suffix(_)) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn asks_for_whole_chunks() {
-        for (wanted, run) in [
-            (0..1, (0, 1)),
-            (CHUNK - 1..CHUNK + 1, (0, 2)),
-            (3 * CHUNK..4 * CHUNK, (3, 4)),
-            (5 * CHUNK..u64::MAX, (5, 5 + run::RUN)),
-        ] {
-            assert_eq!(chunks(&wanted), run, "{wanted:?}");
-        }
-        let (first, end) = chunks(&(u64::MAX - 1..u64::MAX));
-        assert!(first < end);
+        openings.remove(&self.name);
     }
 }

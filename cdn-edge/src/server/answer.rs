@@ -1,36 +1,30 @@
-//! From a request's head to its response.
+//! From a request's head to its response: ours, an object's, or the origin's.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use service::Problem;
 use wire::{FieldError, ObjectKey, Timestamp};
 
 use super::Shared;
 use super::counters::Counters;
-use super::meter::Meter;
-use crate::body::{EdgeBody, MediaBody};
-use crate::conditions::{Verdict, evaluate, range_holds};
-use crate::delivery::Subject;
+use super::meter::{Framing, Meter};
+use crate::body::EdgeBody;
 use crate::delivery::transcript::{Arrival, Transcript};
-use crate::library::open::{How, OpenError, Opened, wanted};
-use crate::object::{CHUNK, Object};
-use crate::origin::OriginError;
-use crate::range::{RangeSpec, Selected};
-use crate::reader::{Reader, Source};
-use crate::request;
-use crate::respond::{self, CacheNote};
+use crate::directives::RequestDirectives;
+use crate::key::KeyRef;
+use crate::origin::upload::Upload;
+use crate::range::Ranges;
+use crate::{request, respond};
 
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-
-/// Chunks that `Cache-Status` speaks for, 128 MiB: a header is not worth a walk through a huge object.
-const NOTED: usize = 512;
 
 /// Answers the requests of one connection.
 #[derive(Debug)]
@@ -39,38 +33,47 @@ pub struct Answerer {
     pub counters: Arc<Counters>,
     pub meter: Arc<Meter>,
     pub client: IpAddr,
+    /// The connection is TLS.
+    pub https: bool,
 }
 
-/// A response, with its transcript where it is about an object.
-type Answered = (Response<EdgeBody>, Option<Arc<Transcript>>);
+/// A response, with its transcript where it is about what an origin has.
+pub(super) type Answered = (Response<EdgeBody>, Option<Arc<Transcript>>);
 
-/// What a media request asks for.
-struct Wanted<'a> {
-    request: &'a Request<Incoming>,
-    range: Option<RangeSpec>,
-    arrival: Arrival,
+/// Host, and path with query.
+type Target<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// What a read asks for.
+pub(super) struct Wanted<'a> {
+    pub(super) head: &'a Parts,
+    pub(super) key: KeyRef<'a>,
+    pub(super) ranges: Option<Ranges>,
+    pub(super) asked: RequestDirectives,
+    pub(super) arrival: Arrival,
 }
 
 impl Answerer {
-    pub async fn answer(&self, request: &Request<Incoming>) -> Response<EdgeBody> {
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<EdgeBody> {
         self.counters.requests.fetch_add(1, Relaxed);
-        let (response, transcript) = match *request.method() {
-            Method::GET | Method::HEAD => self.get(request).await,
-            Method::OPTIONS => (preflight(), None),
-            _ => (method_not_allowed(), None),
+        let (head, body) = request.into_parts();
+        let (response, transcript) = match self.own(&head) {
+            Some(own) => (own, None),
+            None if self.shared.library.origin.is_web() => self.web(&head, body).await,
+            None => self.bucket(&head).await,
         };
-        let bodiless = request.method() == Method::HEAD;
-        let body = if bodiless { 0 } else { response.body().size_hint().exact().unwrap_or(0) };
-        self.meter.expect(body, transcript);
+        self.meter.expect(framing(&head, &response), transcript);
         response
     }
 
-    async fn get(&self, request: &Request<Incoming>) -> Answered {
-        match request.uri().path() {
-            "/.tonearm/ping" => (pong(), None),
-            "/.tonearm/test.chunk" => (self.test_chunk(), None),
-            _ => self.media(request).await,
-        }
+    /// What is under our own path.
+    fn own(&self, head: &Parts) -> Option<Response<EdgeBody>> {
+        let path = head.uri.path().strip_prefix("/.tonearm/")?;
+        Some(match (&head.method, path) {
+            (&Method::OPTIONS, "ping" | "test.chunk") => preflight(),
+            (&(Method::GET | Method::HEAD), "ping") => pong(),
+            (&(Method::GET | Method::HEAD), "test.chunk") => self.test_chunk(),
+            _ => return None,
+        })
     }
 
     fn test_chunk(&self) -> Response<EdgeBody> {
@@ -80,183 +83,99 @@ impl Answerer {
         fresh(EdgeBody::Limited(Some(self.shared.test_chunk.clone()), permit), "application/octet-stream")
     }
 
-    async fn media(&self, request: &Request<Incoming>) -> Answered {
-        let head = request.method() == Method::HEAD;
-        let range = request.headers().get(header::RANGE).filter(|_| !head);
-        let arrival = Arrival {
-            begun: Instant::now(),
-            started_at: Timestamp::now(),
-            decision_id: request::decision_id(request.uri()),
-            head,
-            client: self.client,
-        };
-        let wanted = Wanted { request, range: range.and_then(|range| RangeSpec::parse(range.as_bytes())), arrival };
-        let text = match request::key_text(request.uri()) {
+    /// Objects of a bucket are only read here.
+    async fn bucket(&self, head: &Parts) -> Answered {
+        match head.method {
+            Method::GET | Method::HEAD => {}
+            Method::OPTIONS => return (preflight(), None),
+            _ => return (method_not_allowed(), None),
+        }
+        let text = match request::key_text(&head.uri) {
             Ok(text) => text,
             Err(error) => return (respond::problem(&error.into()), None),
         };
-        if let Some(object) = self.shared.library.servable(&text, arrival.started_at) {
-            let how = if object.is_fresh(arrival.started_at) { How::Held } else { How::Stale };
-            let opened = Opened { object, how };
-            // What is held may need no wait at all; what does is the rarer case, and boxed.
-            return match self.offer(&wanted, opened, false) {
-                Offer::Ready(answered) => answered,
-                Offer::Pending(reader, note) => Box::pin(self.read_first(&wanted, reader, note)).await,
-            };
+        let wanted = self.wanted(head, KeyRef::object(&text));
+        if let Some(opened) = self.find(&wanted) {
+            return self.held(&wanted, opened).await;
         }
-        match ObjectKey::new(text) {
-            Ok(key) => Box::pin(self.open_and_answer(&wanted, &key)).await,
+        // Asked only where the cache does not know it: what is held has a valid one.
+        match ObjectKey::new(&*text) {
+            Ok(_) => Box::pin(self.open_and_answer(&wanted)).await,
             Err(error) => (respond::problem(&FieldError::new("path", error.to_string()).into()), None),
         }
     }
 
-    async fn open_and_answer(&self, wanted: &Wanted<'_>, key: &ObjectKey) -> Answered {
-        let limit = self.shared.http.request_timeout.0;
-        let opened = tokio::time::timeout(limit, self.open(wanted, key)).await;
-        let opened = opened.unwrap_or(Err(OpenError::Origin(OriginError::Timeout("to make the object known"))));
-        match opened {
-            Ok((opened, collapsed)) => match self.offer(wanted, opened, collapsed) {
-                Offer::Ready(answered) => answered,
-                Offer::Pending(reader, note) => self.read_first(wanted, reader, note).await,
-            },
-            Err(error) => self.failed(wanted, Subject::Key(key.clone()), &error),
-        }
-    }
-
-    /// An object that changed while it was asked about is asked for once more, as the new one it is.
-    async fn open(&self, wanted: &Wanted<'_>, key: &ObjectKey) -> Result<(Opened, bool), OpenError> {
-        let bytes = || if wanted.arrival.head { None } else { self::wanted(wanted.range) };
-        match self.shared.library.open(key, bytes()).await {
-            Err(OpenError::Origin(OriginError::Changed)) => self.shared.library.open(key, bytes()).await,
-            outcome => outcome,
-        }
-    }
-
-    /// The answer, as far as it needs no byte of the object that is not in memory.
-    fn offer(&self, wanted: &Wanted<'_>, opened: Opened, collapsed: bool) -> Offer {
-        let (object, headers) = (&opened.object, wanted.request.headers());
-        match evaluate(headers, object.validators()) {
-            Verdict::Proceed => {}
-            Verdict::NotModified => return Offer::Ready(self.not_modified(wanted, &opened, collapsed)),
-            Verdict::PreconditionFailed => return Offer::Ready(self.precondition_failed(wanted, object)),
-        }
-        let range = wanted.range.filter(|_| range_holds(headers, object.validators()));
-        let range = match range.map_or(Selected::Whole, |range| range.select(object.size())) {
-            Selected::Whole => 0..object.size(),
-            Selected::Part(range) => range,
-            Selected::Unsatisfiable => return Offer::Ready(self.unsatisfiable(wanted, object)),
+    /// Reads come from the cache where they may; everything else is the origin's to answer.
+    async fn web(&self, head: &Parts, body: Incoming) -> Answered {
+        let (host, target) = match self.target(head) {
+            Ok(target) => target,
+            Err(refusal) => return (*refusal, None),
         };
-        let note = self.note(&opened, &range, collapsed);
-        let mut reader = Reader::new(self.shared.library.clone(), opened.object, range);
-        if opened.how == How::Cold && !collapsed {
-            reader.started_the_fill();
+        let wanted = self.wanted(head, KeyRef { https: self.https, host: &host, target: &target });
+        // A body is no part of the key, so a read with one is not for others (RFC 9110, section 9.3.1).
+        let body = Upload::of(body);
+        if !matches!(head.method, Method::GET | Method::HEAD) || !body.is_none() {
+            return Box::pin(self.pass(&wanted, body)).await;
         }
-        if wanted.arrival.head || reader.left() == 0 {
-            return Offer::Ready(self.without_body(wanted, &reader, note));
+        if let Some(opened) = self.find(&wanted) {
+            return self.held(&wanted, opened).await;
         }
-        match reader.ready() {
-            Some(first) => Offer::Ready(self.with_body(wanted, first, reader, note)),
-            None => Offer::Pending(reader, note),
+        if wanted.asked.only_if_cached {
+            return (only_if_cached(), None);
         }
-    }
-
-    /// Waits for the first bytes before the head is sent: up to here a failure still has a status.
-    async fn read_first(&self, wanted: &Wanted<'_>, mut reader: Reader, note: CacheNote) -> Answered {
-        let object = reader.object.clone();
-        let first = tokio::time::timeout(self.shared.http.request_timeout.0, reader.next()).await;
-        match first.unwrap_or(Err(OriginError::Timeout("to bring the first bytes"))) {
-            Ok(first) => self.with_body(wanted, first, reader, note),
-            Err(error) => self.failed(wanted, Subject::Object(object), &error.into()),
+        match head.method {
+            Method::HEAD => Box::pin(self.pass(&wanted, body)).await,
+            _ => Box::pin(self.open_and_answer(&wanted)).await,
         }
     }
 
-    /// Looks at no more than [`NOTED`] chunks, and no further than the answer is clear.
-    fn note(&self, opened: &Opened, range: &Range<u64>, collapsed: bool) -> CacheNote {
-        let (first, end) = (range.start / CHUNK, range.end.div_ceil(CHUNK));
-        let cache = &self.shared.library.cache;
-        let (mut some_held, mut all_held) = (false, true);
-        for chunk in (first..end).take(NOTED) {
-            match cache.holds(&opened.object, u32::try_from(chunk).expect("within the object")) {
-                true => some_held = true,
-                false => all_held = false,
+    fn target<'a>(&self, head: &'a Parts) -> Result<Target<'a>, Box<Response<EdgeBody>>> {
+        let refused = |error: FieldError| Box::new(respond::problem(&error.into()));
+        let host = request::host(&head.uri, &head.headers, head.version).map_err(refused)?;
+        match head.method {
+            Method::CONNECT => return Err(Box::new(not_a_tunnel())),
+            Method::OPTIONS | Method::TRACE if self.ends_here(head) => {
+                let answer = if head.method == Method::OPTIONS { preflight() } else { method_not_allowed() };
+                return Err(Box::new(answer));
             }
-            if some_held && !all_held {
-                break;
-            }
+            _ => {}
         }
-        let cold = opened.how == How::Cold;
-        CacheNote { how: opened.how, all_held: all_held && !cold, some_held: some_held && !cold, collapsed }
+        Ok((host, request::target(&head.uri, !self.shared.public)))
     }
 
-    fn with_body(&self, wanted: &Wanted<'_>, first: bytes::Bytes, reader: Reader, note: CacheNote) -> Answered {
-        let (object, size) = (reader.object.clone(), reader.object.size());
-        let collapsed = note.collapsed || reader.source() == Source::Joined;
-        let headers = self.head(wanted, &object, CacheNote { collapsed, ..note });
-        let range = reader.end() - reader.left() - first.len() as u64..reader.end();
-        let part = range.end - range.start < size || is_whole_part(wanted, &object);
-        let status = if part { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-        let transcript = Transcript::new(wanted.arrival, Subject::Object(object), status.as_u16(), range.start);
-        let body = EdgeBody::Media(MediaBody::new(first, reader, transcript.clone()));
-        let response = if part { respond::part(headers, &range, size, body) } else { respond::whole(headers, body) };
-        (response, Some(transcript))
+    /// RFC 9110, section 7.6.2; and `OPTIONS *` is about the server that it reaches.
+    fn ends_here(&self, head: &Parts) -> bool {
+        head.uri.path() == "*" || head.headers.get(header::MAX_FORWARDS).is_some_and(|left| left == "0")
     }
 
-    /// HEAD, and the empty object.
-    fn without_body(&self, wanted: &Wanted<'_>, reader: &Reader, note: CacheNote) -> Answered {
-        let headers = self.head(wanted, &reader.object, note);
-        let transcript = self.transcript(wanted, &reader.object, StatusCode::OK);
-        transcript.saw(if note.how == How::Cold { reader.source().max(Source::Joined) } else { Source::Memory });
-        (respond::whole(headers, EdgeBody::empty()), Some(transcript))
-    }
-
-    fn not_modified(&self, wanted: &Wanted<'_>, opened: &Opened, collapsed: bool) -> Answered {
-        let note = CacheNote { how: opened.how, all_held: opened.how != How::Cold, some_held: false, collapsed };
-        let headers = self.head(wanted, &opened.object, note);
-        let transcript = self.transcript(wanted, &opened.object, StatusCode::NOT_MODIFIED);
-        transcript.saw(if note.all_held { Source::Memory } else { Source::Filled });
-        (respond::not_modified(headers), Some(transcript))
-    }
-
-    fn head(&self, wanted: &Wanted<'_>, object: &Object, note: CacheNote) -> http::HeaderMap {
-        let now = match note.how {
-            How::Held => wanted.arrival.started_at,
-            // It was made or refreshed after the request came in.
-            _ => Timestamp::now(),
+    fn wanted<'a>(&self, head: &'a Parts, key: KeyRef<'a>) -> Wanted<'a> {
+        let is_head = head.method == Method::HEAD;
+        let range = head.headers.get(header::RANGE).filter(|_| !is_head);
+        // In a fleet a reload by one listener is no reason to ask the origin.
+        let asked =
+            if self.shared.public { RequestDirectives::of(&head.headers) } else { RequestDirectives::default() };
+        let arrival = Arrival {
+            begun: Instant::now(),
+            started_at: Timestamp::now(),
+            decision_id: request::decision_id(&head.uri),
+            head: is_head,
+            client: self.client,
         };
-        respond::head(object, now, &respond::cache_status(&self.shared.edge, object, note, now))
-    }
-
-    fn transcript(&self, wanted: &Wanted<'_>, object: &Arc<Object>, status: StatusCode) -> Arc<Transcript> {
-        Transcript::new(wanted.arrival, Subject::Object(object.clone()), status.as_u16(), 0)
-    }
-
-    fn precondition_failed(&self, wanted: &Wanted<'_>, object: &Arc<Object>) -> Answered {
-        let status = StatusCode::PRECONDITION_FAILED;
-        let problem = Problem::new(status, "precondition-failed", "the object is not the one that is asked for");
-        (respond::problem(&problem), Some(self.transcript(wanted, object, status)))
-    }
-
-    fn unsatisfiable(&self, wanted: &Wanted<'_>, object: &Arc<Object>) -> Answered {
-        let transcript = self.transcript(wanted, object, StatusCode::RANGE_NOT_SATISFIABLE);
-        (respond::unsatisfiable(object), Some(transcript))
-    }
-
-    fn failed(&self, wanted: &Wanted<'_>, subject: Subject, error: &OpenError) -> Answered {
-        let problem = respond::open_problem(error);
-        let transcript = Transcript::new(wanted.arrival, subject, problem.status.as_u16(), 0);
-        (respond::problem(&problem), Some(transcript))
+        Wanted { head, key, ranges: range.and_then(|range| Ranges::parse(range.as_bytes())), asked, arrival }
     }
 }
 
-enum Offer {
-    Ready(Answered),
-    /// Nothing is missing but the first bytes.
-    Pending(Reader, CacheNote),
-}
-
-/// `bytes=0-` of an object is a part that is the whole: still a 206.
-fn is_whole_part(wanted: &Wanted<'_>, object: &Object) -> bool {
-    wanted.range.is_some() && range_holds(wanted.request.headers(), object.validators())
+fn framing(head: &Parts, response: &Response<EdgeBody>) -> Framing {
+    let status = response.status();
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || status.is_informational();
+    if head.method == Method::HEAD || bodiless {
+        return Framing::Length(0);
+    }
+    match response.body().size_hint().exact() {
+        Some(length) => Framing::Length(length),
+        None if head.version == Version::HTTP_10 => Framing::Close,
+        None => Framing::Chunked,
+    }
 }
 
 fn preflight() -> Response<EdgeBody> {
@@ -271,6 +190,17 @@ fn preflight() -> Response<EdgeBody> {
 fn method_not_allowed() -> Response<EdgeBody> {
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "objects are only read here");
     respond::problem(&problem.with_header(header::ALLOW, ALLOWED))
+}
+
+fn not_a_tunnel() -> Response<EdgeBody> {
+    let status = StatusCode::NOT_IMPLEMENTED;
+    respond::problem(&Problem::new(status, "not-implemented", "this is a gateway and makes no tunnels"))
+}
+
+/// RFC 9111, section 5.2.1.7.
+fn only_if_cached() -> Response<EdgeBody> {
+    let status = StatusCode::GATEWAY_TIMEOUT;
+    respond::problem(&Problem::new(status, "only-if-cached", "nothing is held that could answer without the origin"))
 }
 
 /// Without a body: what measures the network must not count as load on it.

@@ -73,10 +73,10 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, counter
         .header_read_timeout(shared.http.header_timeout.0)
         .max_buf_size(BUFFER)
         .max_header_size(HEAD);
-    let answerer = Arc::new(Answerer { shared, counters, meter, client: peer.ip() });
+    let answerer = Arc::new(Answerer { shared, counters, meter, client: peer.ip(), https: false });
     let service = service_fn(move |request| {
         let answerer = answerer.clone();
-        async move { Ok::<_, Infallible>(answerer.answer(&request).await) }
+        async move { Ok::<_, Infallible>(answerer.answer(request).await) }
     });
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {

@@ -2,7 +2,7 @@
 //!
 //! hyper takes a body's bytes before the socket does, so a client that leaves would be counted as
 //! having got what still lay in a buffer. The meter follows the written stream instead: a head up to
-//! its empty line, then as many body bytes as the response has, then the next head.
+//! its empty line, then the body as its head framed it, then the next head.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -36,9 +36,18 @@ struct State {
     matched: usize,
 }
 
+/// How a body ends on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    Length(u64),
+    Chunked,
+    /// With the connection.
+    Close,
+}
+
 #[derive(Debug)]
 struct Outgoing {
-    body: u64,
+    body: Body,
     sent: u64,
     head_sent: bool,
     first_byte: Option<Instant>,
@@ -53,8 +62,9 @@ impl Meter {
         Self { state: Mutex::default(), counters, deliveries }
     }
 
-    /// A response with a body of this length is about to be written.
-    pub fn expect(&self, body: u64, transcript: Option<Arc<Transcript>>) {
+    /// A response whose body is framed so is about to be written.
+    pub fn expect(&self, framing: Framing, transcript: Option<Arc<Transcript>>) {
+        let body = Body::new(framing);
         let outgoing = Outgoing { body, sent: 0, head_sent: false, first_byte: None, transcript };
         self.state().responses.push_back(outgoing);
     }
@@ -74,11 +84,14 @@ impl Meter {
                 let (rest, ended) = after_head(bytes, matched);
                 (bytes, response.head_sent) = (rest, ended);
             }
-            let body = (response.body - response.sent).min(bytes.len() as u64);
+            if !response.head_sent {
+                return;
+            }
+            let (used, body) = response.body.take(bytes);
             response.sent += body;
             self.counters.body_bytes.fetch_add(body, Relaxed);
-            bytes = &bytes[usize::try_from(body).expect("at most what is there")..];
-            if !response.head_sent || response.sent < response.body {
+            bytes = &bytes[used..];
+            if !response.body.is_over() {
                 return;
             }
             if let Some(response) = responses.pop_front() {
@@ -98,7 +111,92 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let now = Instant::now();
         let left: Vec<Outgoing> = self.state().responses.drain(..).collect();
-        left.iter().for_each(|response| self.over(response, false, now));
+        left.iter().for_each(|response| self.over(response, response.body.ends_with_connection(), now));
+    }
+}
+
+/// Follows a body on the wire.
+#[derive(Debug, Clone, Copy)]
+enum Body {
+    Left(u64),
+    Chunks(Chunk),
+    Close,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chunk {
+    /// Its size so far, and whether the digits are over.
+    Size(u64, bool),
+    Data(u64),
+    DataEnd,
+    /// After the last chunk: whether the line has anything in it.
+    Trailer(bool),
+    Over,
+}
+
+impl Body {
+    fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Length(length) => Self::Left(length),
+            Framing::Chunked => Self::Chunks(Chunk::Size(0, false)),
+            Framing::Close => Self::Close,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Left(0) | Self::Chunks(Chunk::Over))
+    }
+
+    fn ends_with_connection(&self) -> bool {
+        matches!(self, Self::Close)
+    }
+
+    /// How many of the bytes are of this body's frame, and how many of them are body.
+    fn take(&mut self, bytes: &[u8]) -> (usize, u64) {
+        match self {
+            Self::Close => (bytes.len(), bytes.len() as u64),
+            Self::Left(left) => {
+                let some = (*left).min(bytes.len() as u64);
+                *left -= some;
+                (usize::try_from(some).expect("at most what is there"), some)
+            }
+            Self::Chunks(chunk) => {
+                let (mut at, mut body) = (0, 0);
+                while at < bytes.len() && *chunk != Chunk::Over {
+                    let (used, data) = chunk.take(&bytes[at..]);
+                    (at, body) = (at + used, body + data);
+                }
+                (at, body)
+            }
+        }
+    }
+}
+
+impl Chunk {
+    fn take(&mut self, bytes: &[u8]) -> (usize, u64) {
+        if let Self::Data(left) = self {
+            let some = (*left).min(bytes.len() as u64);
+            *left -= some;
+            if *left == 0 {
+                *self = Self::DataEnd;
+            }
+            return (usize::try_from(some).expect("at most what is there"), some);
+        }
+        *self = match (*self, bytes[0]) {
+            (Self::Size(0, _), b'\n') => Self::Trailer(false),
+            (Self::Size(size, _), b'\n') => Self::Data(size),
+            (Self::Size(size, false), digit) if digit.is_ascii_hexdigit() => {
+                let digit = u64::from(char::from(digit).to_digit(16).unwrap_or(0));
+                Self::Size((size << 4) | digit, false)
+            }
+            (Self::Size(size, _), _) => Self::Size(size, true),
+            (Self::DataEnd, b'\n') => Self::Size(0, false),
+            (Self::Trailer(false), b'\n') => Self::Over,
+            (Self::Trailer(true), b'\n') => Self::Trailer(false),
+            (Self::Trailer(filled), byte) => Self::Trailer(filled || byte != b'\r'),
+            (same, _) => same,
+        };
+        (1, 0)
     }
 }
 
@@ -205,6 +303,19 @@ mod tests {
             assert_eq!(after_head(&head[..cut], &mut matched), (&b""[..], false));
             let rest = [&head[cut..], b"body"].concat();
             assert_eq!(after_head(&rest, &mut matched), (&b"body"[..], true), "{cut}");
+        }
+    }
+
+    #[test]
+    fn chunked_bodies_are_counted_wherever_they_are_cut() {
+        let wire = b"a;x=1\r\n0123456789\r\n2\r\nab\r\n0\r\nsum: 1\r\n\r\nHTTP/1.1 200";
+        let end = wire.len() - 12;
+        for cut in 0..end {
+            let mut body = Body::new(Framing::Chunked);
+            let (first, some) = body.take(&wire[..cut]);
+            assert!(first == cut && !body.is_over(), "{cut}");
+            let (second, rest) = body.take(&wire[cut..]);
+            assert_eq!((first + second, some + rest, body.is_over()), (end, 12, true), "{cut}");
         }
     }
 }

@@ -41,7 +41,7 @@ async fn a_cold_range_asks_for_its_chunks_and_no_more() {
     assert_eq!(got.header("content-range"), format!("bytes {from}-{}/{}", to - 1, bytes.len()));
     let chunks = 3 * CHUNK as u64..6 * CHUNK as u64;
     assert_eq!(origin.asked(), vec![("song".into(), Some(chunks))]);
-    assert!(got.header("cache-status").contains("fwd=miss; stored"), "{}", got.header("cache-status"));
+    assert!(got.header("cache-status").contains("fwd=uri-miss; stored"), "{}", got.header("cache-status"));
 
     let again = get_range(&stage.at("song"), &format!("bytes={from}-{}", to - 1)).await;
     assert_eq!((again.bytes(), origin.asked().len()), (got.bytes(), 1));

@@ -12,8 +12,12 @@ mod failures;
 mod killed;
 mod model;
 mod reports;
+mod rfc;
+mod web_bad_days;
+mod web_proxy;
 
 mod catcher;
 mod client;
 mod origin;
 mod stage;
+mod web;

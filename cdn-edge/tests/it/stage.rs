@@ -15,6 +15,7 @@ use wire::endpoints::S3Endpoint;
 
 use crate::client::PATIENCE;
 use crate::origin::Origin;
+use crate::web::Web;
 
 pub(crate) const TOKEN: &str = "an-admin-token-of-tests";
 pub(crate) const CHUNK: usize = 256 << 10;
@@ -64,6 +65,17 @@ impl Stage {
         let url = origin.url.clone();
         Self::start(|config| {
             config.s3.endpoint = url;
+            change(config);
+        })
+        .await
+    }
+
+    /// A plain caching proxy in front of a web origin.
+    pub(crate) async fn public(web: &Web, change: impl FnOnce(&mut Config)) -> Self {
+        let url = web.url.clone();
+        Self::start(|config| {
+            config.edge.origin = url;
+            config.edge.public = true;
             change(config);
         })
         .await

@@ -1,0 +1,64 @@
+//! `Cache-Status` (RFC 9211): how the cache took part in an answer. Our member follows those of caches
+//! before us; the key is not told.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use wire::{EdgeId, Timestamp};
+
+use crate::library::open::{Forward, How};
+use crate::object::Object;
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// What is known of one answer.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheNote {
+    pub how: How,
+    /// Every byte of the answer is held.
+    pub all_held: bool,
+    /// Some are.
+    pub some_held: bool,
+    pub collapsed: bool,
+}
+
+impl Forward {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+/// Appends the member of an answer made from an object.
+pub fn of_object(headers: &mut HeaderMap, edge: &EdgeId, object: &Object, note: CacheNote, now: Timestamp) {
+    let ttl = (object.head().life.fresh_until - now.as_millis()).div_euclid(1000);
+    let (why, fwd, stored) = match note.how {
+        How::Held | How::Stale | How::Behind if note.all_held => ("hit", "", false),
+        How::Away if note.all_held => ("hit; detail=origin-away", "", false),
+        How::Held | How::Stale | How::Behind | How::Away if note.some_held => ("fwd=", "partial", true),
+        // Its head is known, nothing of its body.
+        How::Held | How::Stale | How::Behind | How::Away => ("fwd=", "miss", true),
+        How::Confirmed(why) => ("fwd=", why.word(), false),
+        How::Cold(why) | How::Replaced(why) => ("fwd=", why.word(), true),
+    };
+    let fwd_status = if matches!(note.how, How::Confirmed(_)) { "; fwd-status=304" } else { "" };
+    let stored = if stored { "; stored" } else { "" };
+    let collapsed = if note.collapsed { "; collapsed" } else { "" };
+    append(headers, format!("{edge}; {why}{fwd}{fwd_status}{stored}{collapsed}; ttl={ttl}"));
+}
+
+/// Appends the member of an answer that is passed on as it came.
+pub fn of_passed(headers: &mut HeaderMap, edge: &EdgeId, why: Forward, status: StatusCode) {
+    append(headers, format!("{edge}; fwd={}; fwd-status={}", why.word(), status.as_u16()));
+}
+
+fn append(headers: &mut HeaderMap, member: String) {
+    if let Ok(value) = HeaderValue::try_from(member) {
+        headers.append(CACHE_STATUS, value);
+    }
+}

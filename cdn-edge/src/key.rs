@@ -1,0 +1,133 @@
+//! What an answer is stored under: RFC 9111's primary cache key, of which the method is always GET.
+//!
+//! For an HTTP origin it is the whole target URI as it was sent, scheme and host included, because both
+//! are told to the origin and may shape its answer. Nothing in it is decoded: two spellings of one
+//! resource are two keys, and no spelling ever reaches the file system. For a bucket it is the object's
+//! key alone.
+
+use std::fmt;
+use std::sync::Arc;
+
+use equivalent::Equivalent;
+use serde::{Deserialize, Serialize};
+use wire::ObjectKey;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct CacheKey {
+    https: bool,
+    /// Lower-case, with its port; empty for a bucket.
+    host: Box<str>,
+    /// Path and query; a bucket's key.
+    target: Box<str>,
+}
+
+/// A key as a request names it, without memory of its own: what a hit is looked up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyRef<'a> {
+    pub https: bool,
+    pub host: &'a str,
+    pub target: &'a str,
+}
+
+impl<'a> KeyRef<'a> {
+    #[must_use]
+    pub fn object(key: &'a str) -> Self {
+        Self { https: false, host: "", target: key }
+    }
+
+    /// As operators and the index log write it.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Self {
+        let (https, rest) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            // A bucket's key has no empty segment, so it cannot be taken for a URI.
+            (None, None) => return Self::object(text),
+        };
+        let (host, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        Self { https, host, target }
+    }
+
+    #[must_use]
+    pub fn to_owned(self) -> Arc<CacheKey> {
+        Arc::new(CacheKey { https: self.https, host: self.host.into(), target: self.target.into() })
+    }
+}
+
+impl CacheKey {
+    #[must_use]
+    pub fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef { https: self.https, host: &self.host, target: &self.target }
+    }
+
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The name that records of deliveries carry: none where the target is no object's key.
+    #[must_use]
+    pub fn object_key(&self) -> Option<ObjectKey> {
+        if self.host.is_empty() {
+            return ObjectKey::new(&*self.target).ok();
+        }
+        let path = self.target.split('?').next()?.strip_prefix('/')?;
+        ObjectKey::new(percent_encoding::percent_decode_str(path).decode_utf8().ok()?).ok()
+    }
+}
+
+impl Equivalent<Arc<CacheKey>> for KeyRef<'_> {
+    fn equivalent(&self, key: &Arc<CacheKey>) -> bool {
+        key.as_ref().as_ref() == *self
+    }
+}
+
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.host.is_empty() {
+            write!(f, "{}://{}", if self.https { "https" } else { "http" }, self.host)?;
+        }
+        f.write_str(&self.target)
+    }
+}
+
+impl From<String> for CacheKey {
+    fn from(text: String) -> Self {
+        let KeyRef { https, host, target } = KeyRef::parse(&text);
+        Self { https, host: host.into(), target: target.into() }
+    }
+}
+
+impl From<CacheKey> for String {
+    fn from(key: CacheKey) -> Self {
+        key.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::*;
+
+    #[test]
+    fn a_reference_hashes_as_what_it_names_and_text_brings_it_back() {
+        let hasher = RandomState::new();
+        for text in ["a/b.m4a", "http://x:80/a?b=c", "https://x/", "https://x/http://y"] {
+            let key = KeyRef::parse(text).to_owned();
+            assert_eq!(key.to_string(), text);
+            assert_eq!(hasher.hash_one(&key), hasher.hash_one(key.as_ref().as_ref()), "{text}");
+            assert!(key.as_ref().as_ref().equivalent(&key));
+        }
+        assert_ne!(KeyRef::parse("http://x/a"), KeyRef::parse("https://x/a"));
+    }
+
+    #[test]
+    fn names_for_records() {
+        let named = |text| KeyRef::parse(text).to_owned().object_key().map(String::from);
+        assert_eq!(named("a/b").as_deref(), Some("a/b"));
+        assert_eq!(named("http://x/a%20b?c").as_deref(), Some("a b"));
+        assert_eq!((named("http://x/"), named("http://x/a/%2e%2e/b")), (None, None));
+    }
+}

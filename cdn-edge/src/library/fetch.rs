@@ -1,0 +1,299 @@
+//! Asking the origin about one key, and making of its answer what it allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, StatusCode, header};
+use wire::Timestamp;
+
+use super::Library;
+use super::open::{Forward, How, OpenError, Opened, Outcome};
+use super::wish::{Wants, Wish};
+use crate::directives::ResponseDirectives;
+use crate::fill::Fill;
+use crate::fill::run::{Source, source};
+use crate::freshness::Policy;
+use crate::object::chunks::MOST;
+use crate::object::{CHUNK, Description, Head, Object};
+use crate::origin::{Answer, Ask, OriginError};
+use crate::storable::{Asked, NotStored, storable, strip};
+use crate::{vary, version};
+
+/// How long a stale object is served without asking an origin that has just failed.
+const EXCUSED_MS: i64 = 2000;
+
+/// What came of asking.
+pub(super) struct Fetched {
+    pub(super) outcome: Result<Outcome, OpenError>,
+    /// Others who waited may have it, too.
+    pub(super) shareable: bool,
+    /// Who asks next will not be able to share either.
+    pub(super) remember_to_pass: bool,
+    pub(super) begun: Option<Begun>,
+}
+
+/// A fill that is left to be run.
+pub(super) struct Begun {
+    pub(super) object: Arc<Object>,
+    pub(super) fill: Arc<Fill>,
+    pub(super) source: Source,
+}
+
+impl Fetched {
+    fn failed(error: impl Into<OpenError>) -> Self {
+        Self { outcome: Err(error.into()), shareable: true, remember_to_pass: false, begun: None }
+    }
+
+    fn opened(object: Arc<Object>, how: How, shareable: bool) -> Self {
+        let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false }));
+        Self { outcome, shareable, remember_to_pass: false, begun: None }
+    }
+}
+
+impl Library {
+    pub(super) async fn fetch(&self, wish: &Wish) -> Fetched {
+        let held = self.cache.get(&wish.key.as_ref().as_ref());
+        let unheld = if held.is_some() { Forward::VaryMiss } else { Forward::UriMiss };
+        match held.and_then(|held| held.select(&wish.headers)) {
+            None => self.fetch_cold(wish, unheld).await,
+            Some(object) if !self.suits(&object, wish) => self.fetch_cold(wish, Forward::Partial).await,
+            Some(object) => self.revalidate(wish, object).await,
+        }
+    }
+
+    async fn fetch_cold(&self, wish: &Wish, why: Forward) -> Fetched {
+        if self.origin.is_web() {
+            return match self.origin.ask(Ask::get(wish.key.clone(), wish.cold_web())).await {
+                Ok(answer) => self.take(wish, answer, why, How::Cold(why)),
+                Err(error) => Fetched::failed(error),
+            };
+        }
+        match self.ask_bucket(wish).await {
+            Ok(answer) => self.take_from_bucket(wish, answer, why, How::Cold(why)).await,
+            Err(error) => Fetched::failed(error),
+        }
+    }
+
+    /// The answer to a first request. Past the end, or of an empty object, no range exists: what it is,
+    /// the whole tells.
+    async fn ask_bucket(&self, wish: &Wish) -> Result<Answer, OpenError> {
+        let answer = self.origin.ask(Ask::get(wish.key.clone(), wish.cold_bucket())).await?;
+        match answer.status {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
+            StatusCode::NOT_FOUND | StatusCode::GONE => Err(OpenError::NotFound),
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                let whole = self.origin.ask(Ask::get(wish.key.clone(), HeaderMap::new())).await?;
+                match whole.status {
+                    StatusCode::OK => Ok(whole),
+                    StatusCode::NOT_FOUND | StatusCode::GONE => Err(OpenError::NotFound),
+                    _ => Err(OriginError::Nonsense("a refusal of the whole object").into()),
+                }
+            }
+            _ => Err(OriginError::Nonsense("an answer to a condition that was not set").into()),
+        }
+    }
+
+    /// What may not be stored must be exactly what the client asked for, and is asked for again where it
+    /// is not.
+    async fn take_from_bucket(&self, wish: &Wish, answer: Answer, why: Forward, how: How) -> Fetched {
+        let mut fetched = self.take(wish, answer, why, how);
+        let Ok(Outcome::Passed(passed, _)) = &mut fetched.outcome else { return fetched };
+        let whole = passed.part.as_ref().is_none_or(|part| part.bytes == (0..part.size));
+        match (wish.wants, whole) {
+            (Wants::Whole | Wants::Head, true) => {
+                passed.status = StatusCode::OK;
+                passed.headers.remove(header::CONTENT_RANGE);
+            }
+            _ => match self.origin.ask(Ask::get(wish.key.clone(), wish.exact())).await {
+                Ok(exact) => **passed = exact,
+                Err(error) => return Fetched::failed(error),
+            },
+        }
+        fetched
+    }
+
+    /// Makes an object of an answer, as far as that is allowed.
+    pub(super) fn take(&self, wish: &Wish, answer: Answer, why: Forward, how: How) -> Fetched {
+        let said = ResponseDirectives::of(&answer.headers);
+        let policy = self.policy(answer.status, &answer.headers, &said);
+        if let Err(reason) = self.may_store(wish, &answer, &said, &policy) {
+            let conditional = matches!(answer.status.as_u16(), 304 | 412 | 416);
+            let remember_to_pass = reason != NotStored::RequestNoStore && !conditional;
+            let outcome = Ok(Outcome::Passed(Box::new(answer), why));
+            return Fetched { outcome, shareable: false, remember_to_pass, begun: None };
+        }
+        self.passing.invalidate(&wish.key);
+        let object = self.object_of(wish, &answer, &said, policy);
+        if answer.status == StatusCode::OK && wish.range().is_some() {
+            object.found_to_ignore_ranges();
+        }
+        self.cache.publish(&object);
+        let begun = begin_fill(&object, answer);
+        Fetched { begun, ..Fetched::opened(object, how, policy.explicit && !policy.ask_always) }
+    }
+
+    fn may_store(
+        &self,
+        wish: &Wish,
+        answer: &Answer,
+        said: &ResponseDirectives,
+        policy: &Policy,
+    ) -> Result<(), NotStored> {
+        let authorization = wish.headers.contains_key(header::AUTHORIZATION);
+        let asked = Asked { method: &Method::GET, authorization, no_store: wish.asked.no_store };
+        storable(asked, answer.status, &answer.headers, said, policy)?;
+        let size = answer.part.as_ref().map(|part| part.size).or(answer.length);
+        let unreadable = answer.status == StatusCode::PARTIAL_CONTENT && answer.part.is_none();
+        if unreadable || size.is_some_and(|size| size > self.max_object) {
+            return Err(NotStored::Status);
+        }
+        Ok(())
+    }
+
+    fn object_of(&self, wish: &Wish, answer: &Answer, said: &ResponseDirectives, policy: Policy) -> Arc<Object> {
+        let life = Self::life(policy, &answer.headers, answer.delay);
+        let mut headers = answer.headers.clone();
+        let selectors = vary::selectors(&headers, &wish.headers);
+        self.for_holding(&mut headers, said);
+        let (status, size) = match &answer.part {
+            Some(part) => (StatusCode::OK, Some(part.size)),
+            None => (answer.status, answer.length),
+        };
+        let description = Description::new(status, size, &headers, selectors);
+        let id = self.cache.new_id();
+        Arc::new(Object::new(id, wish.key.clone(), description, life, &self.shared_head))
+    }
+
+    /// Leaves out of a head what is not held, and puts to it what it lacks.
+    fn for_holding(&self, headers: &mut HeaderMap, said: &ResponseDirectives) {
+        strip(headers, said);
+        for name in [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::TRAILER] {
+            headers.remove(name);
+        }
+        if self.origin.is_web() {
+            self.gateway.downstream(headers);
+            Head::date(headers, Timestamp::now());
+        } else {
+            // hyper puts the time of each answer there.
+            headers.remove(header::DATE);
+        }
+    }
+
+    async fn revalidate(&self, wish: &Wish, held: Arc<Object>) -> Fetched {
+        let now = Timestamp::now();
+        let asked_for = held.head().life.is_fresh(now);
+        let why = if asked_for { Forward::Request } else { Forward::Stale };
+        let mut ask = Ask::get(wish.key.clone(), self.revalidation(wish, &held));
+        if !self.origin.is_web() && held.size().is_some_and(|size| size > 0) {
+            // A bucket that does not know conditions shows its validator by one byte as well.
+            ask.headers.insert(header::RANGE, crate::origin::range_value(&(0..1)));
+        }
+        match self.origin.ask(ask).await {
+            Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => self.not_modified(wish, held, answer, why).await,
+            Ok(answer) if answer.status.is_server_error() && held.head().life.may_stand_in(now, true) && !asked_for => {
+                excused(held)
+            }
+            Ok(answer) if self.origin.is_web() => self.changed(wish, &held, answer, why),
+            Ok(answer) => self.changed_in_bucket(wish, &held, answer, why).await,
+            Err(_) if held.head().life.may_stand_in(now, false) && !asked_for => excused(held),
+            Err(error) => Fetched::failed(error),
+        }
+    }
+
+    fn revalidation(&self, wish: &Wish, held: &Object) -> HeaderMap {
+        let mut headers = wish.unconditional();
+        let head = held.head();
+        if let Some(etag) = head.etag() {
+            headers.insert(header::IF_NONE_MATCH, etag.clone());
+        }
+        if let Some(modified) = head.headers.get(header::LAST_MODIFIED).filter(|_| self.origin.is_web()) {
+            headers.insert(header::IF_MODIFIED_SINCE, modified.clone());
+        }
+        headers
+    }
+
+    /// RFC 9111, section 4.3.4: a 304 about another version is none about ours.
+    async fn not_modified(&self, wish: &Wish, held: Arc<Object>, answer: Answer, why: Forward) -> Fetched {
+        let other = answer.headers.get(header::ETAG).is_some_and(|etag| Some(etag) != held.head().etag());
+        if other && !version::same(&held.head().headers, &answer.headers) {
+            self.cache.drop_version(&held);
+            let wish = Wish { headers: wish.unconditional(), ..wish.clone() };
+            return Box::pin(self.fetch_cold(&wish, why)).await;
+        }
+        self.confirm(held, answer.headers, answer.delay, why)
+    }
+
+    /// The version that is held still holds: its head becomes what the answer makes of it.
+    pub(super) fn confirm(&self, held: Arc<Object>, mut newer: HeaderMap, delay: Duration, why: Forward) -> Fetched {
+        let mut dated = newer.clone();
+        Head::date(&mut dated, Timestamp::now());
+        let said = ResponseDirectives::of(&newer);
+        self.for_holding(&mut newer, &said);
+        newer.remove(header::VIA);
+        let before = held.head().clone();
+        let merged = before.updated(&newer, before.life);
+        let said = ResponseDirectives::of(&merged.headers);
+        let policy = self.policy(merged.status, &merged.headers, &said);
+        let life = Self::life(policy, &dated, delay);
+        let fields = merged.headers != before.headers;
+        held.refresh(Head { life, ..merged });
+        held.no_excuse();
+        self.cache.disk.refreshed(held.clone(), fields);
+        Fetched::opened(held, How::Confirmed(why), policy.explicit && !policy.ask_always)
+    }
+
+    /// The origin answered with something else, or with the same under no condition.
+    fn changed(&self, wish: &Wish, held: &Arc<Object>, answer: Answer, why: Forward) -> Fetched {
+        let same = answer.status == StatusCode::OK && held.head().status == StatusCode::OK;
+        if same && version::same(&held.head().headers, &answer.headers) && answer.length == held.size() {
+            return self.confirm(held.clone(), answer.headers, answer.delay, why);
+        }
+        // An error says nothing of what is held; anything else supersedes it.
+        if !answer.status.is_server_error() {
+            self.cache.drop_version(held);
+        }
+        self.take(wish, answer, why, How::Replaced(why))
+    }
+
+    async fn changed_in_bucket(&self, wish: &Wish, held: &Arc<Object>, answer: Answer, why: Forward) -> Fetched {
+        let size = answer.part.as_ref().map(|part| part.size).or(answer.length);
+        match answer.status {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT
+                if size == held.size() && version::same(&held.head().headers, &answer.headers) =>
+            {
+                self.confirm(held.clone(), answer.headers, answer.delay, why)
+            }
+            StatusCode::NOT_FOUND | StatusCode::GONE => {
+                self.cache.drop_version(held);
+                Fetched::failed(OpenError::NotFound)
+            }
+            _ => {
+                // Its one byte is no beginning to build on.
+                drop(answer);
+                self.cache.drop_version(held);
+                match self.ask_bucket(wish).await {
+                    Ok(answer) => self.take_from_bucket(wish, answer, why, How::Replaced(why)).await,
+                    Err(error) => Fetched::failed(error),
+                }
+            }
+        }
+    }
+}
+
+fn begin_fill(object: &Arc<Object>, answer: Answer) -> Option<Begun> {
+    let source = source(answer);
+    if source.end == Some(source.start) {
+        return None;
+    }
+    let end = source.end.map_or(MOST, |end| end.div_ceil(CHUNK));
+    let end = u32::try_from(end).expect("the configuration bounds the size");
+    let patient = !object.combinable || object.ignores_ranges();
+    let fill = Arc::new(Fill::new(source.start, end, patient));
+    object.running_fills().push(fill.clone());
+    Some(Begun { object: object.clone(), fill, source })
+}
+
+fn excused(stale: Arc<Object>) -> Fetched {
+    stale.excuse(Timestamp::now().saturating_add_millis(EXCUSED_MS));
+    Fetched::opened(stale, How::Away, true)
+}

@@ -1,0 +1,106 @@
+//! Requests that the origin answers and answers that are for one client alone: passed on as they come.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use hyper::body::Body as _;
+use wire::Timestamp;
+
+use super::answer::{Answered, Answerer, Wanted};
+use crate::body::EdgeBody;
+use crate::cache_status;
+use crate::delivery::Subject;
+use crate::delivery::transcript::Transcript;
+use crate::library::open::Forward;
+use crate::library::wish::{Wants, Wish};
+use crate::object::Head;
+use crate::origin::upload::Upload;
+use crate::origin::{Answer, Ask};
+use crate::reader::Source;
+use crate::respond;
+
+impl Answerer {
+    /// The request's head as the origin gets it.
+    pub(super) fn upstream(&self, wanted: &Wanted<'_>) -> HeaderMap {
+        let head = wanted.head;
+        let read = matches!(head.method, Method::GET | Method::HEAD);
+        self.shared.library.gateway.upstream(&head.headers, &wanted.key, self.client, head.version, read)
+    }
+
+    /// Asks the origin, once, and does to what is held what the answer demands.
+    pub(super) async fn pass(&self, wanted: &Wanted<'_>, body: Upload) -> Answered {
+        let method = wanted.head.method.clone();
+        let key = wanted.key.to_owned();
+        let mut headers = self.upstream(wanted);
+        count_down(&mut headers);
+        if body.size_hint().exact().is_none() {
+            // Whoever told a length beside another framing told two.
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        let ask = Ask { method: method.clone(), key: key.clone(), headers: headers.clone(), body };
+        let answer = match self.shared.library.origin.ask(ask).await {
+            Ok(answer) => answer,
+            Err(error) => return self.failed(wanted, Subject::Key(key), &error.into()),
+        };
+        let library = &self.shared.library;
+        let fine = answer.status.is_success() || answer.status.is_redirection();
+        if !method.is_safe() && fine {
+            library.invalidate(&key, &answer.headers);
+        }
+        let why = if method == Method::HEAD { Forward::UriMiss } else { Forward::Method };
+        match method {
+            Method::HEAD => {
+                library.note_head(&Wish { key, headers, wants: Wants::Head, asked: wanted.asked }, &answer);
+                self.passed(wanted, answer, why)
+            }
+            Method::POST => match library.keep_post(&key, headers, answer) {
+                Ok(opened) => self.held(wanted, opened).await,
+                Err(answer) => self.passed(wanted, *answer, why),
+            },
+            _ => self.passed(wanted, answer, why),
+        }
+    }
+
+    /// An answer as it came, but for what is of the connection.
+    pub(super) fn passed(&self, wanted: &Wanted<'_>, answer: Answer, why: Forward) -> Answered {
+        let Answer { status, mut headers, body, .. } = answer;
+        if self.shared.library.origin.is_web() {
+            self.shared.library.gateway.downstream(&mut headers);
+            Head::date(&mut headers, Timestamp::now());
+        } else {
+            for (name, value) in respond::shared_head() {
+                name.map(|name| headers.entry(name).or_insert(value));
+            }
+        }
+        cache_status::of_passed(&mut headers, &self.shared.edge, why, status);
+        let response = match status {
+            // 101 was not asked for, and hyper sends no other interim answer.
+            status if status.is_informational() => respond::problem(&respond::senseless()),
+            _ => respond::answer(status, headers, EdgeBody::Passed(Box::new(body))),
+        };
+        let transcript = self.pass_transcript(wanted, &response);
+        (response, transcript)
+    }
+
+    /// Reads are recorded, other methods are no deliveries.
+    fn pass_transcript(&self, wanted: &Wanted<'_>, response: &Response<EdgeBody>) -> Option<Arc<Transcript>> {
+        if !matches!(wanted.head.method, Method::GET | Method::HEAD) {
+            return None;
+        }
+        let status = response.status();
+        let subject = Subject::Key(wanted.key.to_owned());
+        let transcript = Transcript::new(wanted.arrival, subject, status.as_u16(), 0);
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            transcript.saw(Source::Filled);
+        }
+        Some(transcript)
+    }
+}
+
+/// RFC 9110, section 7.6.2; at 0 the request does not come this far.
+fn count_down(headers: &mut HeaderMap) {
+    let left = headers.get(header::MAX_FORWARDS).and_then(|left| left.to_str().ok()?.parse::<u32>().ok());
+    if let Some(left) = left.and_then(|left| left.checked_sub(1)) {
+        headers.insert(header::MAX_FORWARDS, HeaderValue::from(left));
+    }
+}

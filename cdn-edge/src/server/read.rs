@@ -1,0 +1,274 @@
+//! Answers made from objects: whole, a part, several parts, or no body at all.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use service::Problem;
+use wire::Timestamp;
+
+use super::answer::{Answered, Answerer, Wanted};
+use crate::body::{EdgeBody, MediaBody, PartsBody};
+use crate::cache::pieces;
+use crate::cache_status::{self, CacheNote};
+use crate::conditions::{Verdict, evaluate, range_holds};
+use crate::delivery::Subject;
+use crate::delivery::transcript::Transcript;
+use crate::library::open::{How, OpenError, Opened, Outcome};
+use crate::library::wish::{Wants, Wish};
+use crate::multipart::{Parts, boundary};
+use crate::object::Object;
+use crate::origin::OriginError;
+use crate::reader::{Reader, Source};
+use crate::respond;
+
+/// Chunks that `Cache-Status` speaks for, 128 MiB: a header is not worth a walk through a huge object.
+const NOTED: usize = 512;
+
+/// What of an object is sent.
+enum Selection {
+    Whole,
+    Part(Range<u64>),
+    Parts(Vec<Range<u64>>),
+}
+
+enum Offer {
+    Ready(Answered),
+    /// Nothing is missing but the first bytes.
+    Pending(Reader, Selection, CacheNote),
+}
+
+impl Answerer {
+    pub(super) fn find(&self, wanted: &Wanted<'_>) -> Option<Opened> {
+        let range = wanted.ranges.as_ref().map(crate::range::Ranges::first);
+        self.shared.library.find(&wanted.key, &wanted.head.headers, &wanted.asked, range, wanted.arrival.started_at)
+    }
+
+    /// What is held may need no wait at all; what does is the rarer case, and boxed.
+    pub(super) async fn held(&self, wanted: &Wanted<'_>, opened: Opened) -> Answered {
+        if opened.how == How::Behind {
+            self.shared.library.refresh_behind(&self.wish(wanted));
+        }
+        match self.offer(wanted, opened) {
+            Offer::Ready(answered) => answered,
+            Offer::Pending(reader, selection, note) => Box::pin(self.read_first(wanted, reader, selection, note)).await,
+        }
+    }
+
+    pub(super) fn wish(&self, wanted: &Wanted<'_>) -> Wish {
+        let wants = match &wanted.ranges {
+            _ if wanted.arrival.head => Wants::Head,
+            Some(ranges) => Wants::Part(ranges.first()),
+            None => Wants::Whole,
+        };
+        let library = &self.shared.library;
+        let headers = match library.origin.is_web() {
+            true => self.upstream(wanted),
+            false => HeaderMap::new(),
+        };
+        Wish { key: wanted.key.to_owned(), headers, wants, asked: wanted.asked }
+    }
+
+    pub(super) async fn open_and_answer(&self, wanted: &Wanted<'_>) -> Answered {
+        let limit = self.shared.http.request_timeout.0;
+        let opened = tokio::time::timeout(limit, self.open(wanted)).await;
+        match opened.unwrap_or(Err(OpenError::Origin(OriginError::Timeout("to make the object known")))) {
+            Ok(Outcome::Object(opened)) => self.held(wanted, opened).await,
+            Ok(Outcome::Passed(answer, why)) => self.passed(wanted, *answer, why),
+            Err(error) => self.failed(wanted, Subject::Key(wanted.key.to_owned()), &error),
+        }
+    }
+
+    /// An object that changed while it was asked about is asked for once more, as the new one it is.
+    async fn open(&self, wanted: &Wanted<'_>) -> Result<Outcome, OpenError> {
+        let wish = self.wish(wanted);
+        match self.shared.library.open(wish.clone()).await {
+            Err(OpenError::Origin(OriginError::Changed)) => self.shared.library.open(wish).await,
+            outcome => outcome,
+        }
+    }
+
+    /// The answer, as far as it needs no byte of the object that is not in memory.
+    fn offer(&self, wanted: &Wanted<'_>, opened: Opened) -> Offer {
+        let object = opened.object.clone();
+        let selection = match self.select(wanted, &opened) {
+            Ok(selection) => selection,
+            Err(answered) => return Offer::Ready(*answered),
+        };
+        let size = object.size();
+        let range = match &selection {
+            Selection::Whole => 0..size.unwrap_or(u64::MAX),
+            Selection::Part(range) => range.clone(),
+            Selection::Parts(ranges) => ranges[0].start..ranges[ranges.len() - 1].end,
+        };
+        let note = self.note(&opened, &range);
+        let first = if let Selection::Parts(ranges) = &selection { ranges[0].clone() } else { range };
+        let mut reader = Reader::new(self.shared.library.clone(), object, first);
+        if matches!(opened.how, How::Cold(_) | How::Replaced(_)) && !opened.collapsed {
+            reader.started_the_fill();
+        }
+        if wanted.arrival.head || reader.left() == Some(0) {
+            return Offer::Ready(self.without_body(wanted, &reader, note));
+        }
+        match reader.ready() {
+            Some(first) => Offer::Ready(self.with_body(wanted, first, reader, selection, note)),
+            None => {
+                // From here on its fill knows that it is followed.
+                reader.follow();
+                Offer::Pending(reader, selection, note)
+            }
+        }
+    }
+
+    /// What is sent of the object; preconditions and ranges are for answers that have what was asked for
+    /// (RFC 9110, sections 13.2.1 and 14.2).
+    fn select(&self, wanted: &Wanted<'_>, opened: &Opened) -> Result<Selection, Box<Answered>> {
+        let (object, headers) = (&opened.object, &wanted.head.headers);
+        let head = object.head();
+        if !head.status.is_success() {
+            return Ok(Selection::Whole);
+        }
+        match evaluate(headers, head.validators()) {
+            Verdict::Proceed => {}
+            Verdict::NotModified => return Err(Box::new(self.not_modified(wanted, opened))),
+            Verdict::PreconditionFailed => return Err(Box::new(self.precondition_failed(wanted, object))),
+        }
+        let ranges = wanted.ranges.as_ref().filter(|_| range_holds(headers, head.validators()));
+        let (Some(ranges), Some(size), StatusCode::OK) = (ranges, object.size(), head.status) else {
+            return Ok(Selection::Whole);
+        };
+        let mut parts = ranges.select(size);
+        match parts.len() {
+            0 => Err(Box::new(self.unsatisfiable(wanted, object, size))),
+            1 => Ok(Selection::Part(parts.swap_remove(0))),
+            _ => Ok(Selection::Parts(parts)),
+        }
+    }
+
+    /// Waits for the first bytes before the head is sent: up to here a failure still has a status.
+    async fn read_first(
+        &self,
+        wanted: &Wanted<'_>,
+        mut reader: Reader,
+        selection: Selection,
+        note: CacheNote,
+    ) -> Answered {
+        let object = reader.object.clone();
+        let first = tokio::time::timeout(self.shared.http.request_timeout.0, reader.next()).await;
+        match first.unwrap_or(Err(OriginError::Timeout("to bring the first bytes"))) {
+            Ok(first) => self.with_body(wanted, first.unwrap_or_default(), reader, selection, note),
+            Err(error) => self.failed(wanted, Subject::Object(object), &error.into()),
+        }
+    }
+
+    /// Looks at no more than [`NOTED`] chunks, and no further than the answer is clear.
+    fn note(&self, opened: &Opened, range: &Range<u64>) -> CacheNote {
+        let (how, collapsed) = (opened.how, opened.collapsed);
+        if matches!(how, How::Cold(_) | How::Replaced(_)) || opened.object.size().is_none() {
+            return CacheNote { how, all_held: false, some_held: false, collapsed };
+        }
+        let cache = &self.shared.library.cache;
+        let (mut some_held, mut all_held) = (false, true);
+        for (chunk, from, to) in pieces(range).take(NOTED) {
+            match cache.holds_part(&opened.object, chunk, from, to) {
+                true => some_held = true,
+                false => all_held = false,
+            }
+            if some_held && !all_held {
+                break;
+            }
+        }
+        CacheNote { how, all_held, some_held, collapsed }
+    }
+
+    fn with_body(
+        &self,
+        wanted: &Wanted<'_>,
+        first: Bytes,
+        reader: Reader,
+        selection: Selection,
+        note: CacheNote,
+    ) -> Answered {
+        let object = reader.object.clone();
+        let collapsed = note.collapsed || reader.source() == Source::Joined;
+        let mut headers = self.object_head(wanted, &object, CacheNote { collapsed, ..note });
+        let (size, held_status) = (object.size(), object.head().status);
+        let (status, start) = match &selection {
+            Selection::Whole => (held_status, 0),
+            Selection::Part(range) => (StatusCode::PARTIAL_CONTENT, range.start),
+            Selection::Parts(ranges) => (StatusCode::PARTIAL_CONTENT, ranges[0].start),
+        };
+        let transcript = Transcript::new(wanted.arrival, Subject::Object(object), status.as_u16(), start);
+        let media = |first, reader| EdgeBody::Media(MediaBody::new(first, reader, transcript.clone()));
+        let response = match (selection, size) {
+            (Selection::Part(range), Some(size)) => respond::part(headers, &range, size, media(first, reader)),
+            (Selection::Parts(ranges), Some(size)) => {
+                let boundary = boundary();
+                let content_type = headers.remove(http::header::CONTENT_TYPE);
+                let parts = Parts::new(&ranges, size, content_type.as_ref(), &boundary);
+                let length = parts.len();
+                transcript.saw(reader.source());
+                // What was read to see that there is something is read again, from memory.
+                let body = EdgeBody::Parts(Box::new(PartsBody::new(parts, reader, transcript.clone())));
+                respond::parts(headers, &boundary, length, body)
+            }
+            (_, size) => respond::whole(held_status, headers, size, media(first, reader)),
+        };
+        (response, Some(transcript))
+    }
+
+    /// HEAD, and the empty object.
+    fn without_body(&self, wanted: &Wanted<'_>, reader: &Reader, note: CacheNote) -> Answered {
+        let object = &reader.object;
+        let status = object.head().status;
+        let cold = matches!(note.how, How::Cold(_) | How::Replaced(_));
+        let note = CacheNote { all_held: note.all_held || !cold, ..note };
+        let headers = self.object_head(wanted, object, note);
+        let transcript = self.transcript(wanted, object, status);
+        transcript.saw(if cold { reader.source().max(Source::Joined) } else { Source::Memory });
+        let size = object.size().filter(|_| status != StatusCode::NO_CONTENT);
+        (respond::whole(status, headers, size, EdgeBody::empty()), Some(transcript))
+    }
+
+    fn not_modified(&self, wanted: &Wanted<'_>, opened: &Opened) -> Answered {
+        let cold = matches!(opened.how, How::Cold(_) | How::Replaced(_));
+        let note = CacheNote { how: opened.how, all_held: !cold, some_held: false, collapsed: opened.collapsed };
+        let headers = self.object_head(wanted, &opened.object, note);
+        let transcript = self.transcript(wanted, &opened.object, StatusCode::NOT_MODIFIED);
+        transcript.saw(if note.all_held { Source::Memory } else { Source::Filled });
+        (respond::not_modified(headers), Some(transcript))
+    }
+
+    fn object_head(&self, wanted: &Wanted<'_>, object: &Object, note: CacheNote) -> HeaderMap {
+        let now = match note.how {
+            How::Held => wanted.arrival.started_at,
+            // It was made or refreshed after the request came in.
+            _ => Timestamp::now(),
+        };
+        let mut headers = respond::head(object, now);
+        cache_status::of_object(&mut headers, &self.shared.edge, object, note, now);
+        headers
+    }
+
+    fn transcript(&self, wanted: &Wanted<'_>, object: &Arc<Object>, status: StatusCode) -> Arc<Transcript> {
+        Transcript::new(wanted.arrival, Subject::Object(object.clone()), status.as_u16(), 0)
+    }
+
+    fn precondition_failed(&self, wanted: &Wanted<'_>, object: &Arc<Object>) -> Answered {
+        let status = StatusCode::PRECONDITION_FAILED;
+        let problem = Problem::new(status, "precondition-failed", "the object is not the one that is asked for");
+        (respond::problem(&problem), Some(self.transcript(wanted, object, status)))
+    }
+
+    fn unsatisfiable(&self, wanted: &Wanted<'_>, object: &Arc<Object>, size: u64) -> Answered {
+        let transcript = self.transcript(wanted, object, StatusCode::RANGE_NOT_SATISFIABLE);
+        (respond::unsatisfiable(size), Some(transcript))
+    }
+
+    pub(super) fn failed(&self, wanted: &Wanted<'_>, subject: Subject, error: &OpenError) -> Answered {
+        let problem = respond::open_problem(error);
+        let transcript = Transcript::new(wanted.arrival, subject, problem.status.as_u16(), 0);
+        (respond::problem(&problem), Some(transcript))
+    }
+}

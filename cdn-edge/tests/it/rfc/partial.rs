@@ -1,0 +1,131 @@
+//! RFC 9110, sections 14 and 15.3.7, and RFC 9111, sections 3.3 and 3.4.
+
+use super::{Asked, Case, Exchange, first, get, play};
+use crate::web::Reply;
+
+const FRESH: (&str, &str) = ("Cache-Control", "max-age=3600");
+const TAG: (&str, &str) = ("ETag", "\"a\"");
+
+fn part(range: &'static str, told: &'static str, body: &'static str) -> Exchange {
+    let reply = Reply::new(206, &[FRESH, TAG, ("Content-Range", told)], body);
+    get(&[("range", range)], Asked::Yes).reply(reply).status(206).body(body)
+}
+
+fn from_cache(range: &'static str, told: &'static str, body: &'static str) -> Exchange {
+    get(&[("range", range)], Asked::No).status(206).body(body).getting(&[("content-range", told)])
+}
+
+#[tokio::test]
+async fn ranges() {
+    let whole = || first(&[FRESH, TAG]).answering(200, &[FRESH, TAG], "0123456789").body("0123456789");
+    let cases: Vec<Case> = vec![
+        ("9110 14.2: a range of what is held", vec![whole(), from_cache("bytes=1-2", "bytes 1-2/10", "12")]),
+        ("9110 14.1.2: to the end", vec![whole(), from_cache("bytes=7-", "bytes 7-9/10", "789")]),
+        ("9110 14.1.2: a suffix", vec![whole(), from_cache("bytes=-2", "bytes 8-9/10", "89")]),
+        ("9110 14.2: another unit", vec![whole(), get(&[("range", "rows=1-2")], Asked::No).body("0123456789")]),
+        (
+            "9110 15.5.17: outside",
+            vec![
+                whole(),
+                get(&[("range", "bytes=20-")], Asked::No).status(416).getting(&[("content-range", "bytes */10")]),
+            ],
+        ),
+        (
+            "9110 13.1.5: If-Range that holds",
+            vec![whole(), from_cache("bytes=1-2", "bytes 1-2/10", "12").sending(&[("if-range", "\"a\"")])],
+        ),
+        (
+            "9110 13.1.5: If-Range that does not",
+            vec![whole(), get(&[("range", "bytes=1-2"), ("if-range", "\"b\"")], Asked::No).body("0123456789")],
+        ),
+        (
+            "9111 3.3: a part is held",
+            vec![
+                part("bytes=-5", "bytes 5-9/10", "56789").seeing(&[("range", "bytes=-5")]),
+                from_cache("bytes=-5", "bytes 5-9/10", "56789"),
+                from_cache("bytes=6-7", "bytes 6-7/10", "67"),
+                from_cache("bytes=8-", "bytes 8-9/10", "89"),
+            ],
+        ),
+        (
+            "9111 3.4: a part is completed",
+            vec![
+                part("bytes=0-4", "bytes 0-4/10", "01234"),
+                part("bytes=0-", "bytes 5-9/10", "56789")
+                    .seeing(&[("range", "bytes=5-"), ("if-range", "\"a\"")])
+                    .body("0123456789")
+                    .getting(&[("content-range", "bytes 0-9/10")]),
+                get(&[], Asked::No).body("0123456789"),
+            ],
+        ),
+        (
+            "9111 3.4: parts of what has no strong validator are not put together",
+            vec![
+                get(&[("range", "bytes=0-4")], Asked::Yes)
+                    .reply(Reply::new(206, &[FRESH, ("Content-Range", "bytes 0-4/10")], "01234"))
+                    .status(206)
+                    .body("01234"),
+                get(&[("range", "bytes=1-2")], Asked::No).status(206).body("12"),
+                get(&[], Asked::Yes).answering(200, &[FRESH], "abcdefghij").body("abcdefghij"),
+            ],
+        ),
+        (
+            "9110 14.2: an origin without ranges",
+            vec![
+                get(&[("range", "bytes=2-3")], Asked::Yes)
+                    .answering(200, &[FRESH, TAG], "0123456789")
+                    .status(206)
+                    .body("23")
+                    .getting(&[("content-range", "bytes 2-3/10")]),
+                get(&[], Asked::No).body("0123456789"),
+            ],
+        ),
+        (
+            "9110 15.3.7: a part that contradicts itself is passed on",
+            vec![
+                get(&[("range", "bytes=-5")], Asked::Yes)
+                    .reply(Reply::new(206, &[FRESH, TAG, ("Content-Range", "bytes 4-9/10")], "01234"))
+                    .status(206)
+                    .body("01234"),
+                get(&[("range", "bytes=-5")], Asked::Yes)
+                    .reply(Reply::new(206, &[("Content-Range", "bytes 4-9/10")], "01234"))
+                    .status(206),
+            ],
+        ),
+    ];
+    play(cases).await;
+}
+
+#[tokio::test]
+async fn rfc9110_14_6_several_ranges() {
+    use crate::client::{get as fetch, send};
+    use crate::stage::{CHUNK, Stage, noise};
+    use crate::web::Web;
+
+    let (web, bytes) = (Web::start().await, noise(1, 3 * CHUNK));
+    web.put("/song", [Reply::new(200, &[FRESH, TAG, ("Content-Type", "audio/mp4")], &bytes)]);
+    let stage = Stage::public(&web, |_| ()).await;
+    fetch(&stage.at("song")).await;
+    let (a, b) = (CHUNK - 5, 2 * CHUNK + 100_000);
+    let range = format!("bytes={b}-{},{a}-{}", b + 9, a + 9);
+    let got = send(http::Method::GET, &stage.at("song"), &[("range", &range)]).await;
+    assert_eq!(got.status, 206);
+    let boundary = got.header("content-type").strip_prefix("multipart/byteranges; boundary=").unwrap().to_owned();
+    let head = |from: usize| {
+        let to = from + 9;
+        format!(
+            "\r\n--{boundary}\r\ncontent-type: audio/mp4\r\ncontent-range: bytes {from}-{to}/{}\r\n\r\n",
+            bytes.len()
+        )
+    };
+    let wanted = [
+        head(a).as_bytes(),
+        &bytes[a..a + 10],
+        head(b).as_bytes(),
+        &bytes[b..b + 10],
+        format!("\r\n--{boundary}--\r\n").as_bytes(),
+    ]
+    .concat();
+    assert_eq!(got.bytes(), &wanted);
+    assert_eq!((got.header("content-length"), web.heard().len()), (wanted.len().to_string().as_str(), 1));
+}

@@ -1,0 +1,247 @@
+//! A plain caching proxy before a web origin: what it passes on, what it shares, what it keeps.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use http::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+
+use crate::client::{get, open, send};
+use crate::stage::{CHUNK, Stage, eventually, noise};
+use crate::web::{Reply, Step, Web};
+
+const FRESH: (&str, &str) = ("Cache-Control", "max-age=3600");
+
+/// As it is on the wire; the connection is closed by whoever answers last.
+pub(crate) async fn raw(stage: &Stage, request: impl AsRef<[u8]>) -> String {
+    let mut stream = TcpStream::connect(stage.url.strip_prefix("http://").unwrap()).await.unwrap();
+    stream.write_all(request.as_ref()).await.unwrap();
+    let mut answer = Vec::new();
+    let reading = tokio::time::timeout(crate::client::PATIENCE, stream.read_to_end(&mut answer));
+    // A reset after a refusal is an end like another.
+    let _ = reading.await.expect("an end in time");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn any_method_goes_through_with_its_body_and_its_fields() {
+    let web = Web::start().await;
+    let stage = Stage::public(&web, |_| ()).await;
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "M-SEARCH", "FROB"] {
+        web.put("/do?x=%20", [Reply::new(207, &[("X-Answer", "a, b"), ("Set-Cookie", "c=d")], "done")]);
+        let request = format!(
+            "{method} /do?x=%20 HTTP/1.1\r\nHost: Shop.example:81\r\nX-Own: ä\r\nCookie: a=b\r\nX-Forwarded-For: 198.51.100.9\r\n\
+             Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n"
+        );
+        let answer = raw(&stage, request.replace('ä', "a")).await;
+        assert!(answer.starts_with("HTTP/1.1 207 ") && answer.ends_with("\r\n\r\ndone"), "{method}: {answer}");
+        assert!(answer.contains("x-answer: a, b\r\n") && answer.contains("set-cookie: c=d\r\n"), "{answer}");
+        assert!(answer.contains("via: 1.1 fra-1\r\n"), "{answer}");
+        let heard = web.last();
+        assert_eq!(heard.line, format!("{method} /do?x=%20 HTTP/1.1"));
+        assert_eq!(heard.body, b"hello world", "{method}");
+        let origin = web.url.strip_prefix("http://").unwrap();
+        for (name, value) in [
+            ("host", origin),
+            ("x-own", "a"),
+            ("cookie", "a=b"),
+            ("x-forwarded-for", "198.51.100.9, 127.0.0.1"),
+            ("x-forwarded-host", "shop.example:81"),
+            ("x-forwarded-proto", "http"),
+            ("via", "1.1 fra-1"),
+            ("connection", ""),
+        ] {
+            assert_eq!(heard.header(name), value, "{method} {name}");
+        }
+    }
+    assert!(
+        raw(&stage, "CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\nConnection: close\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 501 ")
+    );
+}
+
+#[tokio::test]
+async fn bodies_stream_both_ways() {
+    let (web, gate) = (Web::start().await, Arc::new(Semaphore::new(0)));
+    let reply = Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        .then(Step::Wait(gate.clone()))
+        .then(Step::Send(b"4\r\nlast\r\n0\r\n\r\n".to_vec()));
+    web.put("/stream", [reply]);
+    let stage = Stage::public(&web, |_| ()).await;
+    let mut answer = open(Method::GET, &stage.at("stream"), &[]).await;
+    assert_eq!(answer.at_least(5).await, "first", "before the origin has finished");
+    gate.add_permits(1);
+    assert_eq!(answer.rest().await.unwrap(), "last");
+}
+
+#[tokio::test]
+async fn rfc9110_6_5_trailers_reach_whoever_takes_them() {
+    let web = Web::start().await;
+    web.put("/t", [Reply::chunked(&[("Trailer", "X-Sum")], &[b"body"], &[("X-Sum", "1")])]);
+    let stage = Stage::public(&web, |_| ()).await;
+    let with = raw(&stage, "GET /t HTTP/1.1\r\nHost: x\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n").await;
+    assert!(with.ends_with("0\r\nx-sum: 1\r\n\r\n"), "{with}");
+    assert_eq!((web.last().header("te"), web.last().header("connection")), ("trailers", "TE"));
+    let without = raw(&stage, "GET /t HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(without.ends_with("\r\nbody\r\n0\r\n\r\n"), "{without}");
+}
+
+#[tokio::test]
+async fn rfc9110_9_2_2_what_is_unsafe_is_sent_once() {
+    let web = Web::start().await;
+    for path in ["/gone", "/shut"] {
+        web.put(path, [Reply(vec![if path == "/gone" { Step::Reset } else { Step::Close }])]);
+    }
+    let stage = Stage::public(&web, |_| ()).await;
+    for path in ["gone", "shut"] {
+        for (method, times) in
+            [(Method::POST, 1), (Method::PUT, 1), (Method::DELETE, 1), (Method::GET, 2), (Method::HEAD, 2)]
+        {
+            let before = web.heard().len();
+            assert_eq!(send(method.clone(), &stage.at(path), &[]).await.status, 502, "{method}");
+            assert_eq!(web.heard().len() - before, times, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn connections_to_the_origin_are_kept() {
+    let web = Web::start().await;
+    web.put("/a", [Reply::new(200, &[], "a")]);
+    let stage = Stage::public(&web, |_| ()).await;
+    for _ in 0..5 {
+        assert_eq!(get(&stage.at("a")).await.bytes(), "a");
+    }
+    assert_eq!((web.heard().len(), web.connections()), (5, 1));
+}
+
+#[tokio::test]
+async fn the_key_is_the_whole_uri_and_its_host() {
+    let web = Web::start().await;
+    let stage = Stage::public(&web, |_| ()).await;
+    for target in ["/k", "/k?", "/k?a=1", "/k?a=2", "/K", "/%6b", "/k/", "//k", "/./k", "/../k"] {
+        web.put(target, [Reply::new(200, &[FRESH], target)]);
+    }
+    for target in ["/k", "/k?", "/k?a=1", "/k?a=2", "/K", "/%6b", "/k/", "//k", "/./k", "/../k"] {
+        for host in ["one", "two"] {
+            for _ in 0..2 {
+                let answer =
+                    raw(&stage, format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+                assert!(answer.ends_with(&format!("\r\n\r\n{target}")), "{target}: {answer}");
+            }
+        }
+    }
+    assert_eq!(web.heard().len(), 20, "each spelling and host once");
+    let absolute = "GET http://ONE/k HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n";
+    assert!(raw(&stage, absolute).await.contains("; hit"), "RFC 9112, section 3.2.2");
+}
+
+#[tokio::test]
+async fn a_crowd_shares_what_may_be_shared_and_queues_for_nothing_else() {
+    let (web, gate) = (Web::start().await, Arc::new(Semaphore::new(0)));
+    let slow = |headers: &[(&str, &str)]| {
+        Reply(vec![Step::Wait(gate.clone())].into_iter().chain(Reply::new(200, headers, "body").0).collect())
+    };
+    web.put("/shared", [slow(&[FRESH])]);
+    web.put("/own", [slow(&[("Cache-Control", "private")])]);
+    let stage = Stage::public(&web, |_| ()).await;
+    let crowd = |path: &str| {
+        let url = stage.at(path);
+        tokio::spawn(async move { join_all((0..10).map(|_| get(&url))).await })
+    };
+    let shared = crowd("shared");
+    eventually("the origin is asked", || async { web.heard().len() == 1 }).await;
+    gate.add_permits(100);
+    assert!(shared.await.unwrap().iter().all(|got| got.bytes() == "body"));
+    assert_eq!(web.heard().len(), 1);
+
+    assert_eq!(get(&stage.at("own")).await.bytes(), "body");
+    gate.forget_permits(usize::MAX);
+    let own = crowd("own");
+    eventually("all ask at once", || async { web.heard().len() == 12 }).await;
+    gate.add_permits(100);
+    assert!(own.await.unwrap().iter().all(|got| got.bytes() == "body"));
+}
+
+#[tokio::test]
+async fn rfc5861_3_stale_while_revalidate_waits_for_nobody_and_asks_once() {
+    let (web, gate) = (Web::start().await, Arc::new(Semaphore::new(0)));
+    let stale = ("Cache-Control", "max-age=3600, stale-while-revalidate=7200");
+    let slow = Reply(vec![Step::Wait(gate.clone())].into_iter().chain(Reply::new(200, &[FRESH], "new").0).collect());
+    web.put("/a", [Reply::new(200, &[stale, ("Age", "7000")], "old"), slow]);
+    let stage = Stage::public(&web, |_| ()).await;
+    get(&stage.at("a")).await;
+    for _ in 0..5 {
+        let got = get(&stage.at("a")).await;
+        assert_eq!(got.bytes(), "old");
+        assert!(got.header("cache-status").contains("; hit; ttl=-"), "{}", got.header("cache-status"));
+    }
+    gate.add_permits(10);
+    eventually("the new one is held", || async { get(&stage.at("a")).await.bytes() == "new" }).await;
+    assert_eq!(web.heard().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_held_outlives_a_restart_with_its_head() {
+    let web = Web::start().await;
+    let bytes = noise(1, 2 * CHUNK + 100);
+    let headers =
+        [FRESH, ("ETag", "\"a\""), ("X-A", "\u{e9}"), ("Vary", "foo"), ("Set-Cookie", "a"), ("Set-Cookie", "b")];
+    web.put("/long", [Reply::new(203, &headers, &bytes)]);
+    let (one, two) = bytes.split_at(CHUNK + 7);
+    web.put("/chunked", [Reply::chunked(&[FRESH], &[one, two], &[])]);
+    web.put("/gone", [Reply::new(410, &[FRESH], "gone")]);
+    let mut stage = Stage::public(&web, |_| ()).await;
+    for restarted in [false, true] {
+        // Under one name, whatever port the edge has this time.
+        let host = ("host", "music.example");
+        let long = send(Method::GET, &stage.at("long"), &[host, ("foo", "1")]).await;
+        assert_eq!((long.status.as_u16(), long.bytes()), (203, &bytes));
+        assert_eq!(long.headers.get_all("set-cookie").iter().count(), 2);
+        let chunked = send(Method::GET, &stage.at("chunked"), &[host]).await;
+        assert_eq!((chunked.status.as_u16(), chunked.bytes()), (200, &bytes));
+        let gone = send(Method::GET, &stage.at("gone"), &[host]).await;
+        assert_eq!((gone.status.as_u16(), gone.bytes().as_ref()), (410, &b"gone"[..]));
+        assert_eq!(web.heard().len(), 3, "restarted: {restarted}");
+        if !restarted {
+            stage.restart().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn rfc9112_6_3_old_clients_get_a_body_that_ends_with_the_connection() {
+    let web = Web::start().await;
+    web.put("/c", [Reply::chunked(&[], &[b"with", b"out"], &[])]);
+    let stage = Stage::public(&web, |_| ()).await;
+    let answer = raw(&stage, "GET /c HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200 ") && answer.ends_with("\r\n\r\nwithout"), "{answer}");
+    assert!(!answer.to_lowercase().contains("transfer-encoding"), "{answer}");
+}
+
+#[tokio::test]
+async fn rfc9110_7_6_2_max_forwards() {
+    let web = Web::start().await;
+    web.put("/m", [Reply::new(200, &[], "")]);
+    let stage = Stage::public(&web, |_| ()).await;
+    assert_eq!(send(Method::OPTIONS, &stage.at("m"), &[("max-forwards", "0")]).await.status, 204);
+    assert_eq!(send(Method::TRACE, &stage.at("m"), &[("max-forwards", "0")]).await.status, 405);
+    assert!(web.heard().is_empty());
+    assert_eq!(send(Method::OPTIONS, &stage.at("m"), &[("max-forwards", "3")]).await.status, 200);
+    assert_eq!(web.last().header("max-forwards"), "2");
+}
+
+#[tokio::test]
+async fn a_fleet_edge_before_a_web_origin_leaves_the_routers_parameter_out() {
+    let web = Web::start().await;
+    web.put("/song?v=1", [Reply::new(200, &[("ETag", "\"a\"")], "song")]);
+    let stage = Stage::public(&web, |config| config.edge.public = false).await;
+    for id in [wire::DecisionId::generate(), wire::DecisionId::generate()] {
+        let url = stage.at(&format!("song?v=1&decision_id={id}"));
+        assert_eq!(send(Method::GET, &url, &[("cache-control", "no-cache")]).await.bytes(), "song");
+    }
+    assert_eq!(web.heard().len(), 1, "the default lifetime holds, and a listener's no-cache does not");
+}
