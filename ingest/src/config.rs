@@ -6,11 +6,14 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use service::config::{AuthConfig, HttpConfig, KafkaConfig, Loader, PostgresConfig, Problems, Section, Span};
+use service::config::{
+    AuthConfig, ClickHouseConfig, HttpConfig, KafkaConfig, Loader, PostgresConfig, Problems, Section, Span,
+};
 use service::kafka::MESSAGE_TIMEOUT;
 
 use crate::geo::GeoConfig;
 use crate::keys::KeysConfig;
+use crate::stats::StatsConfig;
 
 /// `[ingest]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,6 +79,9 @@ pub struct Config {
     pub http: HttpConfig,
     pub kafka: KafkaConfig,
     pub postgres: PostgresConfig,
+    /// What the statistics API asks.
+    pub clickhouse: ClickHouseConfig,
+    pub stats: StatsConfig,
     pub auth: AuthConfig,
     pub keys: KeysConfig,
     pub geo: GeoConfig,
@@ -91,6 +97,8 @@ impl Config {
             http: loader.section(),
             kafka: loader.section(),
             postgres: loader.section(),
+            clickhouse: loader.section(),
+            stats: loader.section(),
             auth: loader.section(),
             keys: loader.section(),
             geo: loader.section(),

@@ -6,7 +6,8 @@
 //! own); [`accept`] adds what only the server knows ([`clock`]: when it happened,
 //! [`geo`]: where it came from), without what must not be kept ([`privacy`]), or refuses it with the field's name;
 //! [`publish`] gives the accepted ones to Kafka, waits for every acknowledgement and answers. Edges' [`deliveries`]
-//! take the same road. Then the [`sink`] moves them into ClickHouse.
+//! take the same road. Then the [`sink`] moves them into ClickHouse,
+//! from where [`stats`] tells products what was heard.
 //!
 //! Promised: an element that was answered as accepted is in Kafka on all in-sync replicas; one
 //! malformed element is refused alone, by its index; a refusal for Kafka's sake comes only after Kafka's
@@ -39,10 +40,12 @@ mod publish;
 pub mod royalties;
 mod server;
 pub mod sink;
+mod stats;
 
 pub use config::{Config, IngestConfig};
 pub use geo::GeoConfig;
 pub use server::start;
+pub use stats::StatsConfig;
 
 /// The API of [`start`]'s listener.
 pub const OPENAPI: &str = include_str!("../openapi.json");

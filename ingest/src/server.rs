@@ -25,6 +25,7 @@ use crate::kafka_watch::KafkaWatch;
 use crate::keys::Keys;
 use crate::players::Asked;
 use crate::publish::Publisher;
+use crate::stats::{self, Stats};
 use crate::{Config, OPENAPI, cors, deliveries, listenbrainz, metrics};
 
 pub(crate) struct Ingest {
@@ -59,8 +60,10 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let pool = service::postgres::pool(&config.postgres)?;
     let (keys, mut tasks) = Keys::start(&config.keys, &config.auth, pool, &health, &shutdown).await?;
     let geo = Geo::start(&config.geo, &health, &shutdown).await;
-    let state = Arc::new(Ingest::new(&config, keys, geo, &health, &shutdown)?);
-    let app = service::limits::complete(routes(state), OPENAPI, &health, &config.http);
+    let state = Arc::new(Ingest::new(&config, keys.clone(), geo, &health, &shutdown)?);
+    let stats = Stats::new(&config, keys, &state.id, &health, &shutdown);
+    let routes = routes(state).merge(stats::routes(stats));
+    let app = service::limits::complete(routes, OPENAPI, &health, &config.http);
     health.ready();
     tracing::info!(%addr, "ingest listens");
     let serving = service::http::serve(listener, app, config.http, health, shutdown.clone());

@@ -17,6 +17,7 @@ use wire::delivery::{CacheStatus, Delivery, DeliveryBatch};
 use wire::endpoints::{EdgeEndpoint, Endpoints, S3Endpoint};
 use wire::event::{AcceptedEvent, BatchAnswer, Consent, ElementError, Event, EventType, WireFormat};
 use wire::fleet::{Edge, EdgeState, Place};
+use wire::live::{LIVE_VERSION, LiveState, LiveStats, NowCounts, PopNow, TrackNow};
 use wire::load::LoadReport;
 use wire::measurement::{EdgeMeasurement, Measurements};
 use wire::tally::{Numbers, Tally};
@@ -369,4 +370,37 @@ fn fleet_and_endpoints() {
             operator_token: "operator-token".into(),
         },
     );
+}
+
+#[test]
+fn live_stats() {
+    let counts = |listeners, plays_per_s| NowCounts { listeners, plays_per_s };
+    let everything = LiveStats {
+        v: LIVE_VERSION,
+        at: at(0),
+        state: LiveState::Live,
+        sampled: 0.5,
+        track: None,
+        pop: None,
+        all: counts(1402, 12.5),
+        tracks: vec![TrackNow { track: track(), counts: counts(900, 8.25) }],
+        other_tracks: counts(502, 4.25),
+        pops: vec![
+            PopNow { pop: "fra".into(), counts: counts(1400, 12.5) },
+            PopNow { pop: String::new(), counts: counts(2, 0.0) },
+        ],
+        other_pops: counts(0, 0.0),
+    };
+    golden("live_stats", &everything);
+    let filtered = LiveStats {
+        track: Some(track()),
+        pop: Some(pop("fra")),
+        state: LiveState::CatchingUp,
+        sampled: 1.0,
+        all: counts(900, 8.25),
+        other_tracks: counts(0, 0.0),
+        pops: vec![PopNow { pop: "fra".into(), counts: counts(900, 8.25) }],
+        ..everything
+    };
+    golden("live_stats_filtered", &filtered);
 }

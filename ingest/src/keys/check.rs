@@ -29,7 +29,6 @@ pub(crate) enum Reader {
 }
 
 impl Reader {
-    #[allow(dead_code, reason = "for the statistics API")]
     /// # Errors
     /// 403 unless it is an operator or the user in question.
     pub(crate) fn may_read(&self, user_id: &str) -> Result<(), Problem> {

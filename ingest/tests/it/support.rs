@@ -82,7 +82,7 @@ impl Stack {
         ingest::keys::create(&self.postgres, &new).await.unwrap().secret.expose().to_owned()
     }
 
-    fn loader(&self, more: &[(&str, &str)]) -> Loader {
+    pub(crate) fn loader(&self, more: &[(&str, &str)]) -> Loader {
         let more = more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         Loader::new(None, self.environment.iter().cloned().chain(more)).unwrap()
     }

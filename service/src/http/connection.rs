@@ -40,6 +40,10 @@ impl Place {
     }
 }
 
+/// What the kernel holds for a peer that reads slowly. Answers here are small; without a bound it is
+/// megabytes each, and what streams goes on into them long after its peer stopped reading.
+const SEND_BUFFER: usize = 128 << 10;
+
 /// What all connections of a listener share.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -64,6 +68,8 @@ impl Server {
     pub(super) async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
         // Answers are small: waiting to fill a segment would only delay them.
         let _ = stream.set_nodelay(true);
+        // Without it the connection works as well.
+        let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let served = self.given_up.run_until_cancelled(self.serve(stream, peer, place)).await;
         // A broken connection is the client's affair; what matters of it has been counted by the handler.
         if let Some(Err(error)) = served {
