@@ -1,5 +1,7 @@
 //! PostgreSQL: the installed one, with a folder, a port and a password of our own.
 
+mod ordinary_user;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,6 +12,7 @@ use rustix::process::{Pid, Signal};
 use sqlx::{Connection, PgConnection};
 use tokio::process::Command;
 
+use self::ordinary_user::OrdinaryUser;
 use crate::folder::on_path;
 use crate::probe::Probe;
 use crate::process::Launch;
@@ -48,10 +51,12 @@ impl Postgres {
     /// When PostgreSQL is not installed, or its folder cannot be made.
     pub async fn prepare(&self, log: PathBuf) -> Result<Unit> {
         let bin = installed()?;
+        fs::create_dir_all(&self.dir).with_context(|| format!("create {}", self.dir.display()))?;
+        let user = OrdinaryUser::for_folder(&self.dir).await?;
         if !self.data().is_dir() {
-            self.init(&bin).await?;
+            self.init(&bin, user).await?;
         }
-        let (program, args) = as_ordinary_user(&bin.join("postgres"));
+        let (program, args) = user.run(&bin.join("postgres"));
         let mut launch = Launch::new(program, &self.dir, log).args(args).args(self.server_args());
         // SIGINT disconnects clients and shuts down in order; SIGTERM would wait for them to leave.
         (launch.quit, launch.orphaned) = (Signal::INT, Signal::QUIT);
@@ -84,22 +89,22 @@ impl Postgres {
     }
 
     /// Into a folder that is then renamed, so that one cut short leaves nothing half made.
-    async fn init(&self, bin: &Path) -> Result<()> {
+    async fn init(&self, bin: &Path, user: OrdinaryUser) -> Result<()> {
         let partial = self.dir.join("initialising");
         if partial.exists() {
             fs::remove_dir_all(&partial)?;
         }
-        fs::create_dir_all(&self.dir).with_context(|| format!("create {}", self.dir.display()))?;
         let password_file = self.dir.join("password");
         write_private(&password_file, &self.password)?;
-        let made = self.initdb(bin, &partial, &password_file).await;
+        user.own(&password_file)?;
+        let made = self.initdb(bin, &partial, &password_file, user).await;
         fs::remove_file(&password_file).context("remove the password's file")?;
         made?;
         fs::rename(&partial, self.data()).context("put PostgreSQL's folder in place")
     }
 
-    async fn initdb(&self, bin: &Path, into: &Path, password_file: &Path) -> Result<()> {
-        let (program, args) = as_ordinary_user(&bin.join("initdb"));
+    async fn initdb(&self, bin: &Path, into: &Path, password_file: &Path, user: OrdinaryUser) -> Result<()> {
+        let (program, args) = user.run(&bin.join("initdb"));
         let mut command = Command::new(program);
         command.args(args).arg("-D").arg(into).arg(format!("--pwfile={}", password_file.display()));
         command.args(["-U", "tonearm", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]);
@@ -149,17 +154,6 @@ fn installed() -> Result<PathBuf> {
         "find initdb and postgres on the PATH or under /usr/lib/postgresql; scripts/prerequisites installs them",
     )?;
     Ok(newest.1)
-}
-
-/// It refuses to run as root. In a user namespace of its own root is nobody, yet owns the same files.
-fn as_ordinary_user(program: &Path) -> (PathBuf, Vec<String>) {
-    if !rustix::process::geteuid().is_root() {
-        return (program.to_path_buf(), Vec::new());
-    }
-    // Entering the namespace clears the parent's death signal, so it is set again inside.
-    let words = ["--user", "--map-user=65534", "--map-group=65534", "setpriv", "--pdeathsig", "QUIT"];
-    let program = program.display().to_string();
-    ("unshare".into(), words.into_iter().map(str::to_owned).chain([program]).collect())
 }
 
 /// Ends a postmaster that a `kill -9` of ours has orphaned, and removes the lock it left.
