@@ -1,4 +1,4 @@
-//! From an element's bytes to a message for Kafka, or a refusal. Pure: the clock and the count come in.
+//! From an element's bytes to a message for Kafka, or a refusal. Pure: the clock comes in.
 
 use std::sync::Arc;
 
@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service::Problem;
 use uuid::Uuid;
-use wire::event::{AcceptedEvent, ElementError, Event, WireFormat};
+use wire::event::{AcceptedEvent, ElementError, Event, NUMBER_BYTES, WireFormat};
 use wire::{FieldError, Timestamp};
 
 use crate::clock::{self, Corrected};
 use crate::geo::Place;
 use crate::privacy::{self, Pseudonyms};
+use crate::producer::{ENVELOPE_BYTES, MESSAGE_BYTES};
+use crate::spool::record;
 
 /// What Kafka gets for one element.
 #[derive(Debug, PartialEq)]
@@ -28,6 +30,27 @@ impl Message {
     pub(crate) fn new(id: Uuid, key: impl Into<String>, payload: &impl Serialize) -> Self {
         let payload = serde_json::to_vec(payload).expect("wire payloads are structs of texts, numbers and lists");
         Self { id, key: key.into(), payload }
+    }
+
+    /// What it takes as a record of the spool, at most, once it is numbered.
+    pub(crate) fn room(&self) -> usize {
+        record::OVERHEAD + self.key.len() + self.payload.len() + NUMBER_BYTES
+    }
+
+    /// # Errors
+    /// 413 when Kafka would not take it.
+    pub(crate) fn fits(self) -> Result<Self, Refusal> {
+        let bytes = self.key.len() + self.payload.len() + NUMBER_BYTES + ENVELOPE_BYTES;
+        if bytes <= MESSAGE_BYTES {
+            return Ok(self);
+        }
+        Err(Refusal {
+            id: Some(self.id.to_string()),
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            kind: "element-too-large",
+            field: None,
+            detail: format!("the element makes a message of {bytes} bytes; kafka takes {MESSAGE_BYTES}"),
+        })
     }
 }
 
@@ -84,26 +107,24 @@ pub(crate) struct Context<'a> {
     pub(crate) pseudonyms: Arc<Pseudonyms>,
 }
 
-/// One event as posted and read becomes the message that Kafka gets.
+/// One event as posted and read becomes the message that Kafka gets, but for its number.
 pub(crate) fn event(
     element: &[u8],
     read: Result<Event, FieldError>,
     context: &Context<'_>,
-    next_seq: impl FnOnce() -> u64,
 ) -> Result<Message, Refusal> {
     let event = read.map_err(|error| Refusal::bad_field(error, element))?;
-    let accepted = envelope(event, context, next_seq());
+    let accepted = envelope(event, context);
     let id = accepted.event.event_id;
     Ok(Message::new(id, accepted.event.session_id.as_str(), &accepted))
 }
 
-fn envelope(mut event: Event, context: &Context<'_>, ingest_seq: u64) -> AcceptedEvent {
+fn envelope(mut event: Event, context: &Context<'_>) -> AcceptedEvent {
     let Corrected { event_ts, skew_ms } = clock::correct(event.client_ts, event.sent_at, context.received_at);
     let place = privacy::keep(&mut event, &context.place, &context.pseudonyms);
     AcceptedEvent {
         app: context.app.into(),
         ingest_id: context.ingest_id.into(),
-        ingest_seq,
         received_at: context.received_at,
         event_ts,
         skew_ms,
@@ -111,6 +132,7 @@ fn envelope(mut event: Event, context: &Context<'_>, ingest_seq: u64) -> Accepte
         country: place.country,
         asn: place.asn,
         client_net: place.client_net,
+        ingest_seq: 0,
         event,
     }
 }
@@ -150,7 +172,10 @@ mod tests {
             pseudonyms: Arc::new(pseudonyms(&[1])),
         };
         let element = element.to_string();
-        let message = event(element.as_bytes(), Event::parse(element.as_bytes()), &context, || 7)?;
+        let mut message = event(element.as_bytes(), Event::parse(element.as_bytes()), &context)?;
+        let room = message.room();
+        wire::event::number(&mut message.payload, 7);
+        assert!(message.payload.len() + message.key.len() <= room - record::OVERHEAD);
         Ok(serde_json::from_slice(&message.payload).unwrap())
     }
 

@@ -1,6 +1,7 @@
 //! What the ingest role is told.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -9,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use service::config::{
     AuthConfig, ClickHouseConfig, HttpConfig, KafkaConfig, Loader, PostgresConfig, Problems, Section, Span,
 };
-use service::kafka::MESSAGE_TIMEOUT;
 
 use crate::geo::GeoConfig;
 use crate::keys::KeysConfig;
+use crate::producer::ACK_WITHIN;
 use crate::stats::StatsConfig;
 
 /// `[ingest]`
@@ -22,7 +23,7 @@ pub struct IngestConfig {
     /// Goes into every event, with a suffix that is new at every start.
     pub id: String,
     pub listen: SocketAddr,
-    /// Body bytes of all requests that wait for Kafka; beyond it requests get 503.
+    /// Body bytes of all requests that wait for their answer; beyond it requests get 503.
     pub max_in_flight: ByteSize,
     /// From a request's head to the last byte of its body; a slower one gets 408.
     pub body_timeout: Span,
@@ -32,6 +33,11 @@ pub struct IngestConfig {
     pub max_ratio: u32,
     /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Keeps what Kafka does not take now. Each process needs one of its own, on a disk that outlives it.
+    pub spool_dir: PathBuf,
+    /// Bytes it may hold; with Kafka away and the spool full, requests get 503. What is on its way to Kafka
+    /// when that fails may add 80 MiB.
+    pub spool_max: ByteSize,
 }
 
 impl Default for IngestConfig {
@@ -45,6 +51,8 @@ impl Default for IngestConfig {
             max_inflated: ByteSize::mib(10),
             max_ratio: 100,
             trusted_proxies: Vec::new(),
+            spool_dir: PathBuf::from("data/ingest/spool"),
+            spool_max: ByteSize::gib(4),
         }
     }
 }
@@ -69,6 +77,12 @@ impl Section for IngestConfig {
         if self.max_ratio == 0 {
             problems.add("max_ratio", "must be above 0");
         }
+        if self.spool_dir.as_os_str().is_empty() {
+            problems.add("spool_dir", "must be a folder");
+        }
+        if self.spool_max.as_u64() < 1 << 20 {
+            problems.add("spool_max", "must be at least 1 MiB");
+        }
     }
 }
 
@@ -87,7 +101,7 @@ pub struct Config {
     pub geo: GeoConfig,
 }
 
-/// Reading a body, and answering after Kafka's last word.
+/// Reading a body, a sync of the spool, and answering after them.
 const AROUND_KAFKA: Duration = Duration::from_secs(5);
 
 impl Config {
@@ -106,12 +120,12 @@ impl Config {
     }
 
     /// # Errors
-    /// When a request could be given up while its events may still arrive.
+    /// When a request could be given up before Kafka or the spool has answered for its events.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let needed = MESSAGE_TIMEOUT + AROUND_KAFKA;
+        let needed = ACK_WITHIN + AROUND_KAFKA;
         anyhow::ensure!(
             self.http.request_timeout.0 >= needed,
-            "http.request_timeout must be at least {needed:?} for ingest, which answers after Kafka's last word"
+            "http.request_timeout must be at least {needed:?} for ingest, which answers after Kafka or the spool"
         );
         Ok(())
     }

@@ -1,103 +1,134 @@
-//! Whether Kafka is there, as the listener must know it: a request that comes while Kafka is known to
-//! be away is answered at once, before anything of it could arrive later.
+//! Whether Kafka is there, as the road must know it: events go to Kafka only while it takes them, for one
+//! that is handed to a broker that is away keeps its client waiting for [`crate::producer::ACK_WITHIN`].
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, ensure};
-use rdkafka::producer::{FutureProducer, Producer};
-use service::health::Status;
-use service::{Health, Problem, Shutdown};
+use tokio::sync::watch;
 
-const COMPONENT: &str = "kafka";
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-const WHILE_WELL: Duration = Duration::from_secs(3);
-const WHILE_AWAY: Duration = Duration::from_millis(500);
-
-/// Down while the topics' metadata cannot be had, degraded while messages are not acknowledged.
+/// What is known of Kafka.
 #[derive(Debug)]
 pub(crate) struct KafkaWatch {
-    health: Health,
-    away: AtomicBool,
-    failing: AtomicBool,
+    /// It answers, and has the topics.
+    answers: watch::Sender<bool>,
+    /// It takes messages, too: what the hot path reads.
+    takes: AtomicBool,
+    /// Not before the first probe.
+    asked: AtomicBool,
+    why: Mutex<String>,
+}
+
+/// How Kafka stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has not been asked yet.
+    Unknown,
+    Takes,
+    /// It does not answer, or has not what we need.
+    Away(String),
+    /// It answers, and did not acknowledge a message in time.
+    Failing(String),
 }
 
 impl KafkaWatch {
-    /// Asks for the topics' metadata now and then, until the shutdown.
-    pub(crate) fn start(
-        producer: FutureProducer,
-        topics: Vec<String>,
-        health: Health,
-        shutdown: Shutdown,
-    ) -> Arc<Self> {
-        health.set(COMPONENT, Status::Down("kafka has not answered yet; events are refused with 503".into()));
-        let watch = Arc::new(Self { health, away: AtomicBool::new(true), failing: AtomicBool::new(false) });
-        let watching = watch.clone();
-        tokio::spawn(async move {
-            shutdown.run_until_cancelled(watching.probe_for_ever(producer, topics.into())).await;
-        });
-        watch
+    pub(crate) fn new() -> Self {
+        let (answers, _) = watch::channel(false);
+        let (takes, asked) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { answers, takes, asked, why: Mutex::default() }
     }
 
-    /// # Errors
-    /// 503 when Kafka is known to be away.
-    pub(crate) fn check(&self) -> Result<(), Problem> {
-        if self.away.load(Ordering::Relaxed) {
-            return Err(Problem::unavailable(
-                "kafka is away and nothing else may keep the elements; send them again",
-                2,
-            ));
+    /// Whether new events should go to Kafka.
+    pub(crate) fn takes(&self) -> bool {
+        self.takes.load(Ordering::Relaxed)
+    }
+
+    /// It does not answer, as far as is known.
+    pub(crate) fn is_away(&self) -> bool {
+        !*self.answers.borrow()
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let why = || self.why.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.takes() {
+            Standing::Takes
+        } else if !self.asked.load(Ordering::Relaxed) {
+            Standing::Unknown
+        } else if self.is_away() {
+            Standing::Away(why())
+        } else {
+            Standing::Failing(why())
         }
-        Ok(())
     }
 
-    /// Kafka acknowledged a message.
+    /// Waits until a probe finds Kafka there.
+    pub(crate) async fn answers(&self) {
+        // The sender lives in self, so the wait cannot fail.
+        let _ = self.answers.subscribe().wait_for(|answers| *answers).await;
+    }
+
+    /// A probe found it. After a message was not acknowledged that says little: what was rescued into
+    /// the spool is sent first, and tells.
+    pub(crate) fn found(&self, something_waits: bool) {
+        self.asked.store(true, Ordering::Relaxed);
+        let was_away = !self.answers.send_replace(true);
+        if was_away || !something_waits {
+            self.acknowledged();
+        }
+    }
+
+    /// A probe did not find it.
+    pub(crate) fn missed(&self, why: String) {
+        self.tell(why);
+        self.asked.store(true, Ordering::Relaxed);
+        self.answers.send_replace(false);
+    }
+
+    /// Kafka acknowledged what it did not before.
     pub(crate) fn acknowledged(&self) {
-        if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
-            self.health.set(COMPONENT, Status::Ok);
-        }
+        self.takes.store(true, Ordering::Relaxed);
     }
 
     /// Kafka did not acknowledge a message.
-    pub(crate) fn failed(&self, reason: &dyn std::fmt::Display) {
-        if !self.away.load(Ordering::Relaxed) && !self.failing.swap(true, Ordering::Relaxed) {
-            self.health.set(COMPONENT, Status::Degraded(format!("messages are not acknowledged: {reason}")));
+    pub(crate) fn failed(&self, why: &dyn std::fmt::Display) {
+        if self.takes() {
+            self.tell(format!("a message was not acknowledged: {why}"));
         }
     }
 
-    async fn probe_for_ever(&self, producer: FutureProducer, topics: Arc<[String]>) {
-        loop {
-            let (producer, topics) = (producer.clone(), topics.clone());
-            let probe = tokio::task::spawn_blocking(move || probe(&producer, &topics)).await;
-            let pause = match probe.context("the probe panicked").flatten() {
-                Ok(()) => self.found(),
-                Err(error) => self.missed(&error),
-            };
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    fn found(&self) -> Duration {
-        if self.away.swap(false, Ordering::Relaxed) {
-            self.failing.store(false, Ordering::Relaxed);
-            self.health.set(COMPONENT, Status::Ok);
-        }
-        WHILE_WELL
-    }
-
-    fn missed(&self, error: &anyhow::Error) -> Duration {
-        self.away.store(true, Ordering::Relaxed);
-        self.health.set(COMPONENT, Status::Down(format!("{error:#}; events are refused with 503")));
-        WHILE_AWAY
+    fn tell(&self, why: String) {
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        self.takes.store(false, Ordering::Relaxed);
     }
 }
 
-fn probe(producer: &FutureProducer, topics: &[String]) -> anyhow::Result<()> {
-    for topic in topics {
-        let metadata = producer.client().fetch_metadata(Some(topic), PROBE_TIMEOUT).context("kafka does not answer")?;
-        let found = metadata.topics().first().context("kafka told nothing about the topic")?;
-        ensure!(found.error().is_none() && !found.partitions().is_empty(), "kafka has no topic {topic}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_events_from_the_first_answer_until_it_fails() {
+        let kafka = KafkaWatch::new();
+        assert_eq!(kafka.standing(), Standing::Unknown);
+        kafka.found(true);
+        assert_eq!(kafka.standing(), Standing::Takes);
+        kafka.missed("gone".into());
+        assert_eq!(kafka.standing(), Standing::Away("gone".into()));
+        kafka.found(true);
+        assert_eq!(kafka.standing(), Standing::Takes);
     }
-    Ok(())
+
+    #[test]
+    fn after_a_message_failed_an_answer_is_not_enough_while_something_waits() {
+        let kafka = KafkaWatch::new();
+        kafka.found(false);
+        kafka.failed(&"timed out");
+        let failing = Standing::Failing("a message was not acknowledged: timed out".into());
+        kafka.found(true);
+        assert_eq!(kafka.standing(), failing);
+        kafka.acknowledged();
+        assert_eq!(kafka.standing(), Standing::Takes);
+        kafka.failed(&"timed out");
+        kafka.found(false);
+        assert_eq!(kafka.standing(), Standing::Takes);
+    }
 }

@@ -93,7 +93,7 @@ impl Ingest {
     async fn take_listens(&self, asked: &Asked<'_>, body: Body) -> Result<Response, Problem> {
         let received_at = Timestamp::now();
         asked.key.spend(0)?;
-        self.watch.check()?;
+        self.road.check()?;
         let held = self.intake.read(asked.headers, body).await?;
         metrics::EVENTS.bytes.increment(held.received as u64);
         let submission = match parse(&held.body, received_at) {
@@ -109,7 +109,7 @@ impl Ingest {
         let places = vec![&b""[..]; submission.listens.len()];
         let pending = self.listens.send(&places, |place| {
             let event = events.next().expect("there is an event for each listen");
-            accept::event(place, Ok(event), &context, || self.next_seq())
+            accept::event(place, Ok(event), &context)
         });
         Ok(told(pending.answer().await.status()))
     }

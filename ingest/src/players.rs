@@ -59,7 +59,7 @@ impl Ingest {
         let received_at = Timestamp::now();
         // A key that may post nothing for now has no body read.
         asked.key.spend(0)?;
-        self.watch.check()?;
+        self.road.check()?;
         let held = self.intake.read(asked.headers, body).await?;
         metrics::EVENTS.bytes.increment(held.received as u64);
         let begun = self.answers.begin(asked.headers, asked.key.app(), asked.path, &held.body)?;
@@ -67,9 +67,7 @@ impl Ingest {
             let elements = cut(&held.body)?;
             asked.key.spend(elements.len())?;
             let context = self.context(asked, received_at, wire_format)?;
-            let pending = self
-                .listens
-                .send(&elements, |element| accept::event(element, read(element), &context, || self.next_seq()));
+            let pending = self.listens.send(&elements, |element| accept::event(element, read(element), &context));
             Ok(pending.answer().await)
         };
         begun.answer(publish).await

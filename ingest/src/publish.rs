@@ -1,113 +1,132 @@
-//! To Kafka, and the answer once Kafka has said its last word on every element.
+//! Numbers a request's elements, hands them over, and answers once each is kept.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord};
 use service::Problem;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 use wire::event::{BatchAnswer, ElementError};
+use wire::topic::Topic;
 
 use crate::accept::{Message, Refusal};
-use crate::kafka_watch::KafkaWatch;
+use crate::batch::{Account, Batch};
+use crate::ledger::Ledger;
 use crate::metrics::Counters;
+use crate::road::{Road, Way};
 
-/// The producer for one topic.
+/// The way into one topic.
 pub(crate) struct Publisher {
-    pub(crate) producer: FutureProducer,
-    pub(crate) topic: String,
-    pub(crate) watch: Arc<KafkaWatch>,
+    pub(crate) road: Arc<Road>,
+    pub(crate) topic: Topic,
+    /// Counts the elements, where each is numbered.
+    pub(crate) ledger: Option<Arc<Ledger>>,
     pub(crate) counters: &'static Counters,
 }
 
-/// A batch that librdkafka has in its queue.
+/// A request whose elements are on their way.
 pub(crate) struct Pending<'a> {
     publisher: &'a Publisher,
-    since: Instant,
-    waiting: Vec<Waiting>,
+    /// Where in the request each element that was handed over stood, and its id.
+    carried: Vec<(usize, Uuid)>,
+    /// Tells the places in `carried` of those that were lost. None where nothing was handed over.
+    lost: Option<oneshot::Receiver<Vec<u32>>>,
     errors: Vec<ElementError>,
-}
-
-struct Waiting {
-    index: usize,
-    id: Uuid,
-    acknowledgement: DeliveryFuture,
+    /// Why none of the good elements could be taken.
+    turned_away: Option<Problem>,
 }
 
 impl Publisher {
-    /// Hands the accepted elements to librdkafka, in their order; a full queue refuses the rest.
+    /// Hands the accepted elements over, in their order. Whatever may refuse one does so before any has its number.
     pub(crate) fn send(
         &self,
         elements: &[&[u8]],
         mut accept: impl FnMut(&[u8]) -> Result<Message, Refusal>,
     ) -> Pending<'_> {
-        let waiting = Vec::with_capacity(elements.len());
-        let mut pending = Pending { publisher: self, since: Instant::now(), waiting, errors: Vec::new() };
+        let carried = Vec::with_capacity(elements.len());
+        let mut pending = Pending { publisher: self, carried, lost: None, errors: Vec::new(), turned_away: None };
+        let mut messages = Vec::with_capacity(elements.len());
         for (index, element) in elements.iter().enumerate() {
-            match accept(element).and_then(|message| self.enqueue(&message)) {
-                Ok((id, acknowledgement)) => pending.waiting.push(Waiting { index, id, acknowledgement }),
+            match accept(element).and_then(Message::fits) {
+                Ok(message) => {
+                    pending.carried.push((index, message.id));
+                    messages.push(message);
+                }
                 Err(refusal) => pending.refuse(index, refusal),
+            }
+        }
+        if !messages.is_empty() {
+            let room = messages.iter().map(|message| message.room() as u64).sum();
+            match self.road.admit(room) {
+                Ok(way) => pending.lost = Some(self.carry(way, messages)),
+                Err(problem) => pending.turn_away(problem),
             }
         }
         pending
     }
 
-    fn enqueue(&self, message: &Message) -> Result<(Uuid, DeliveryFuture), Refusal> {
-        let record = FutureRecord::to(&self.topic).key(&message.key).payload(&message.payload);
-        let sent = self.producer.send_result(record);
-        sent.map(|future| (message.id, future)).map_err(|(error, _)| self.not_kept(message.id, &error))
-    }
-
-    fn not_kept(&self, id: Uuid, error: &KafkaError) -> Refusal {
-        let refusal =
-            |status, kind, detail: String| Refusal { id: Some(id.to_string()), status, kind, field: None, detail };
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
-            let detail = "the element is larger than Kafka takes".into();
-            return refusal(StatusCode::PAYLOAD_TOO_LARGE, "element-too-large", detail);
-        }
-        self.watch.failed(error);
-        let detail = "kafka did not acknowledge it in time; send it again with the same id".into();
-        refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+    /// From here on, an element is kept by Kafka or by the spool, or its number is void.
+    fn carry(&self, way: Way, mut messages: Vec<Message>) -> oneshot::Receiver<Vec<u32>> {
+        let numbered = self.ledger.as_ref().map(|ledger| {
+            let first = ledger.open(messages.len());
+            for (message, number) in messages.iter_mut().zip(first..) {
+                wire::event::number(&mut message.payload, number);
+            }
+            (ledger.clone(), first)
+        });
+        let lent = if let Way::Kafka { lent } = way { lent } else { 0 };
+        let account = Account { topic: self.topic, numbered, lent, counters: Some(self.counters) };
+        let (batch, lost) = Batch::new(account, self.road.spool.clone(), messages.len());
+        self.road.carry(way, self.topic, &messages, &batch);
+        lost
     }
 }
 
 impl Pending<'_> {
-    /// Waits for every acknowledgement. Bounded by the producer's own deadline, after which a message
-    /// that was not acknowledged is never sent again: waiting any shorter would let one arrive after
-    /// it was refused.
+    /// Waits until each element is kept or lost. Bounded by Kafka's deadline and a sync of the spool. A client
+    /// that does not wait changes nothing.
     pub(crate) async fn answer(mut self) -> Response {
         let mut accepted = 0;
-        for Waiting { index, id, acknowledgement } in std::mem::take(&mut self.waiting) {
-            let result = match acknowledgement.await {
-                Ok(delivered) => delivered.map(drop).map_err(|(error, _)| error),
-                Err(_) => Err(KafkaError::Canceled),
-            };
-            match result {
-                Ok(()) => accepted += 1,
-                Err(error) => self.refuse(index, self.publisher.not_kept(id, &error)),
+        if let Some(lost) = self.lost.take() {
+            // A batch that ends without a word has kept nothing that we know of.
+            let lost = lost.await.unwrap_or_else(|_| (0..).take(self.carried.len()).collect());
+            accepted = self.carried.len() - lost.len();
+            for place in lost {
+                let (index, id) = self.carried[place as usize];
+                self.refuse(index, not_kept(id));
             }
         }
-        self.count(accepted);
         self.errors.sort_by_key(|error| error.index);
-        respond(BatchAnswer { accepted, errors: self.errors })
+        match self.turned_away {
+            Some(problem) if accepted == 0 => problem.into_response(),
+            _ => respond(BatchAnswer { accepted, errors: self.errors }),
+        }
+    }
+
+    fn turn_away(&mut self, problem: Problem) {
+        for (index, id) in std::mem::take(&mut self.carried) {
+            self.refuse(index, Refusal { detail: problem.detail.clone(), ..not_kept(id) });
+        }
+        self.turned_away = Some(problem);
     }
 
     fn refuse(&mut self, index: usize, refusal: Refusal) {
         self.publisher.counters.refused(refusal.kind);
         self.errors.push(refusal.at(index));
     }
+}
 
-    fn count(&self, accepted: usize) {
-        self.publisher.counters.accepted.increment(accepted as u64);
-        if accepted > 0 {
-            self.publisher.watch.acknowledged();
-            self.publisher.counters.ack.record(self.since.elapsed());
-        }
+/// Both have failed. Kafka may have the element all the same and could not say so; the sink filters
+/// what comes twice by its id.
+fn not_kept(id: Uuid) -> Refusal {
+    Refusal {
+        id: Some(id.to_string()),
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        kind: "unavailable",
+        field: None,
+        detail: "neither kafka nor the spool could keep it; send it again with the same id".into(),
     }
 }
 
@@ -116,7 +135,7 @@ fn respond(answer: BatchAnswer) -> Response {
     let status = match (answer.accepted, answer.errors.len()) {
         (_, 0) => StatusCode::ACCEPTED,
         (0, _) if answer.errors.iter().any(|error| error.retryable) => {
-            let detail = "kafka did not acknowledge the elements in time; send them again with the same ids";
+            let detail = "neither kafka nor the spool could keep the elements; send them again with the same ids";
             return Problem::unavailable(detail, 2).into_response();
         }
         (0, _) => StatusCode::BAD_REQUEST,

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -21,32 +20,34 @@ use crate::formats::json_only;
 use crate::geo::Geo;
 use crate::idempotency::Answers;
 use crate::intake::Intake;
-use crate::kafka_watch::KafkaWatch;
 use crate::keys::Keys;
+use crate::ledger::Ledger;
 use crate::players::Asked;
 use crate::publish::Publisher;
+use crate::road::Road;
 use crate::stats::{self, Stats};
+use crate::tallies::Teller;
 use crate::{Config, OPENAPI, cors, deliveries, listenbrainz, metrics};
 
 pub(crate) struct Ingest {
     /// Configured name and a part that is new at every start, so that a count from 1 is never mistaken for another's.
     pub(crate) id: String,
-    seq: AtomicU64,
     pub(crate) keys: Arc<Keys>,
     pub(crate) addresses: AddressRule,
     pub(crate) geo: Arc<Geo>,
     pub(crate) intake: Intake,
     pub(crate) answers: Answers,
     pub(crate) plays: Plays,
-    pub(crate) watch: Arc<KafkaWatch>,
+    pub(crate) road: Arc<Road>,
+    ledger: Arc<Ledger>,
     pub(crate) listens: Publisher,
     deliveries: Publisher,
 }
 
-/// Starts the role. Kafka may be away: until it answers, health says so and posts get 503.
+/// Starts the role. Kafka may be away: until it answers, health says so and the spool keeps what is posted.
 ///
 /// # Errors
-/// When the address cannot be had or the configuration contradicts itself.
+/// When the address cannot be had, another process has the spool, or the configuration contradicts itself.
 #[must_use]
 pub fn start(config: Config, shutdown: Shutdown) -> Starting {
     Box::pin(begin(config, shutdown))
@@ -62,13 +63,16 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let geo = Geo::start(&config.geo, &health, &shutdown).await;
     let state = Arc::new(Ingest::new(&config, keys.clone(), geo, &health, &shutdown)?);
     let stats = Stats::new(&config, keys, &state.id, &health, &shutdown);
-    let routes = routes(state).merge(stats::routes(stats));
+    let routes = routes(state.clone()).merge(stats::routes(stats));
     let app = service::limits::complete(routes, OPENAPI, &health, &config.http);
     health.ready();
     tracing::info!(%addr, "ingest listens");
     let serving = service::http::serve(listener, app, config.http, health, shutdown.clone());
+    let teller = state.teller();
+    tokio::spawn(teller.clone().tell_for_ever(shutdown.clone()));
     let main = tokio::spawn(async move {
         serving.await;
+        state.stop(&teller).await;
         while tasks.join_next().await.is_some() {}
         Ok(())
     });
@@ -120,7 +124,7 @@ async fn post_deliveries(
 ) -> Result<Response, Problem> {
     ingest.keys.operator(&headers)?;
     json_only(&headers)?;
-    ingest.watch.check()?;
+    ingest.road.check()?;
     let held = ingest.intake.read(&headers, body).await?;
     metrics::DELIVERIES.bytes.increment(held.received as u64);
     let elements = body::deliveries(&held.body)?;
@@ -135,28 +139,34 @@ impl Ingest {
         health: &Health,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        let producer = service::kafka::producer(&config.kafka)?;
-        let topic = |topic: Topic| topic.name(&config.kafka.topic_prefix);
-        let topics = vec![topic(Topic::Listens), topic(Topic::Deliveries)];
-        let watch = KafkaWatch::start(producer.clone(), topics, health.clone(), shutdown.clone());
-        let publisher =
-            |to, counters| Publisher { producer: producer.clone(), topic: topic(to), watch: watch.clone(), counters };
+        let road = Road::start(&config.kafka, &config.ingest, health.clone(), shutdown)?;
+        let ledger = Arc::new(Ledger::default());
+        let publisher = |topic, ledger, counters| Publisher { road: road.clone(), topic, ledger, counters };
         Ok(Self {
             id: format!("{}-{}", config.ingest.id, &Uuid::now_v7().simple().to_string()[20..]),
-            seq: AtomicU64::new(0),
             keys,
             addresses: AddressRule::new(config.ingest.trusted_proxies.clone()),
             geo,
             intake: Intake::new(&config.http, &config.ingest),
             answers: Answers::default(),
             plays: Plays::new(),
-            listens: publisher(Topic::Listens, &metrics::EVENTS),
-            deliveries: publisher(Topic::Deliveries, &metrics::DELIVERIES),
-            watch,
+            listens: publisher(Topic::Listens, Some(ledger.clone()), &metrics::EVENTS),
+            deliveries: publisher(Topic::Deliveries, None, &metrics::DELIVERIES),
+            road,
+            ledger,
         })
     }
 
-    pub(crate) fn next_seq(&self) -> u64 {
-        self.seq.fetch_add(1, Ordering::Relaxed) + 1
+    fn teller(&self) -> Arc<Teller> {
+        let (ingest_id, road, ledger) = (self.id.clone(), self.road.clone(), self.ledger.clone());
+        Arc::new(Teller { ingest_id, road, ledger })
+    }
+
+    /// After the last answer: Kafka gets a moment for what it has, the spool the rest.
+    async fn stop(&self, teller: &Teller) {
+        self.road.stop_replaying().await;
+        self.road.settle().await;
+        teller.end().await;
+        self.road.spool.close().await;
     }
 }

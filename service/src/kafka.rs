@@ -39,7 +39,14 @@ pub fn client_config(config: &KafkaConfig) -> ClientConfig {
 /// # Errors
 /// When librdkafka refuses the configuration.
 pub fn producer(config: &KafkaConfig) -> anyhow::Result<FutureProducer> {
-    client_config(config)
+    producer_config(config).create().with_context(|| format!("cannot make a Kafka producer for {}", config.brokers))
+}
+
+/// The configuration of [`producer`], for who makes another kind of it.
+#[must_use]
+pub fn producer_config(config: &KafkaConfig) -> ClientConfig {
+    let mut client = client_config(config);
+    client
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
@@ -47,9 +54,8 @@ pub fn producer(config: &KafkaConfig) -> anyhow::Result<FutureProducer> {
         .set("linger.ms", "2")
         .set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string())
         .set("queue.buffering.max.messages", "200000")
-        .set("queue.buffering.max.kbytes", "131072")
-        .create()
-        .with_context(|| format!("cannot make a Kafka producer for {}", config.brokers))
+        .set("queue.buffering.max.kbytes", "131072");
+    client
 }
 
 /// Creates the topics that are missing, each with its dead-letter topic; existing ones stay as they are.

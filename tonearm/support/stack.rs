@@ -74,8 +74,9 @@ impl Stack {
             "[log]\nlevel = 'warn'\n[kafka]\nbrokers = '{kafka}'\ntopic_prefix = '{database}'\n\
              [clickhouse]\nurl = '{clickhouse}'\ndatabase = '{database}'\n[postgres]\nurl = '{postgres}'\n\
              [s3]\nendpoint = '{endpoint}'\nbucket = '{bucket}'\naccess_key = '{access}'\nsecret_key = '{secret}'\n\
-             [auth]\nadmin_token = '{ADMIN_TOKEN}'\n[keys]\nsnapshot = '{keys}'\n",
+             [ingest]\nspool_dir = '{spool}'\n[auth]\nadmin_token = '{ADMIN_TOKEN}'\n[keys]\nsnapshot = '{keys}'\n",
             keys = self.folder("keys.json").display(),
+            spool = self.folder("spool").display(),
             kafka = servers.kafka,
             clickhouse = servers.clickhouse_http,
             endpoint = s3.endpoint,

@@ -113,12 +113,13 @@ impl Config {
             (at.router.to_string(), at.ingest.to_string(), at.sink.to_string(), at.catalog.to_string());
         let admin_token = self.secrets.admin_token.as_str();
         let keys = self.data("ingest").join("keys.json").display().to_string();
+        let spool = self.data("ingest").join("spool").display().to_string();
         let router_data = self.data("router").display().to_string();
         toml! {
             auth = { admin_token = admin_token }
             keys = { snapshot = keys }
             router = { id = "router-1", listen = router, data_dir = router_data }
-            ingest = { id = "ingest-1", listen = ingest }
+            ingest = { id = "ingest-1", listen = ingest, spool_dir = spool }
             sink = { id = "sink-1", listen = sink }
             catalog = { listen = catalog }
         }

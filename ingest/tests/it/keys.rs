@@ -107,7 +107,8 @@ async fn without_postgresql_the_last_keys_go_on_also_after_a_restart() {
     assert_eq!(post_with(&again, &gone, &event()).await.status, 401);
     let nowhere = tempfile::tempdir().unwrap();
     let file = nowhere.path().join("keys.json").display().to_string();
-    let bare = stack.ingest_unready(&[("TONEARM_KEYS_SNAPSHOT", &file)]).await;
+    let spool = nowhere.path().join("spool").display().to_string();
+    let bare = stack.ingest_unready(&[("TONEARM_KEYS_SNAPSHOT", &file), ("TONEARM_INGEST_SPOOL_DIR", &spool)]).await;
     health_is(&bare, 503).await;
     let answer = post_with(&bare, &key, &event()).await;
     assert_eq!((answer.status.as_u16(), answer.headers.contains_key("retry-after")), (503, true));

@@ -18,5 +18,6 @@ mod refused;
 mod repeats;
 mod rows;
 mod royalties;
+mod spool;
 mod stats;
 mod support;

@@ -8,6 +8,7 @@ use clickhouse::Client;
 use devstack::TestServers;
 use http::{HeaderName, Method};
 use http_body_util::{BodyExt, Full};
+use ingest::audit::{Hours, InstanceAudit};
 use ingest::keys::{Grant, NewKey};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::FutureRecord;
@@ -39,7 +40,7 @@ pub(crate) struct Stack {
     pub(crate) kafka: KafkaConfig,
     pub(crate) clickhouse: Client,
     pub(crate) postgres: PgPool,
-    _folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     _use: Use,
 }
 
@@ -70,7 +71,7 @@ impl Stack {
         service::clickhouse::migrate(&clickhouse).await.unwrap();
         service::clickhouse::migrate(&clickhouse).await.unwrap();
         let clickhouse = service::clickhouse::client(&clickhouse);
-        let stack = Self { servers, environment, kafka, clickhouse, postgres, _folder: folder, _use: guard };
+        let stack = Self { servers, environment, kafka, clickhouse, postgres, folder, _use: guard };
         let origins = vec!["*".parse().unwrap()];
         stack.key(Grant::Write { app: "web".into(), origins, rate: None }, Some(WRITE_KEY)).await;
         stack
@@ -193,6 +194,22 @@ fn read_to_the_end(consumer: &BaseConsumer, topic: &str, partitions: i32) -> Vec
     (0..there).map(|_| consumer.poll(wait).unwrap().unwrap().payload().unwrap_or_default().to_vec()).collect()
 }
 
+impl Stack {
+    /// No number that an ingest process promised is nowhere, as an audit finds; waits for the last words of those
+    /// that end in order.
+    pub(crate) async fn has_no_hole(&self) {
+        let mut loader = Loader::new(None, self.environment.clone()).unwrap();
+        let config = ingest::audit::Config::read(&mut loader);
+        eventually(Duration::from_secs(120), || async {
+            let audit = ingest::audit::run(&config, Hours::default()).await.map_err(|e| format!("{e:#}"))?;
+            let off = |one: &&InstanceAudit| one.missing > 0 || !one.ended && !one.ingest_id.starts_with("killed");
+            let off: Vec<_> = audit.instances.iter().filter(off).collect();
+            if off.is_empty() && !audit.instances.is_empty() { Ok(()) } else { Err(format!("{off:?}")) }
+        })
+        .await;
+    }
+}
+
 fn environment(servers: &TestServers, postgres: &str, folder: &Path) -> Vec<(String, String)> {
     let pairs = [
         ("TONEARM_KAFKA", servers.kafka.clone()),
@@ -205,6 +222,7 @@ fn environment(servers: &TestServers, postgres: &str, folder: &Path) -> Vec<(Str
         ("TONEARM_KEYS_SNAPSHOT", folder.join("keys.json").display().to_string()),
         ("TONEARM_KEYS_REFRESH_INTERVAL", "100ms".into()),
         ("TONEARM_INGEST_LISTEN", "127.0.0.1:0".into()),
+        ("TONEARM_INGEST_SPOOL_DIR", folder.join("spool").display().to_string()),
         ("TONEARM_SINK_LISTEN", "127.0.0.1:0".into()),
         ("TONEARM_SINK_BATCH_WAIT", "100ms".into()),
         ("TONEARM_HTTP_DRAIN_TIMEOUT", "5s".into()),
@@ -217,8 +235,12 @@ pub(crate) async fn healthy(running: &Running) {
 }
 
 pub(crate) async fn health_is(running: &Running, status: u16) {
+    health_at(&running.url(), status).await;
+}
+
+pub(crate) async fn health_at(url: &str, status: u16) {
     let api = ApiClient::new(Duration::from_secs(5));
-    let url = format!("{}/health", running.url());
+    let url = format!("{url}/health");
     eventually(Duration::from_secs(180), || async {
         let answer = api.get(&url).await.map_err(|e| e.to_string())?;
         if answer.status == status { Ok(()) } else { Err(format!("health is {}", answer.status)) }
@@ -228,9 +250,13 @@ pub(crate) async fn health_is(running: &Running, status: u16) {
 
 /// Waits until health says so of a component.
 pub(crate) async fn component_is(role: &Running, component: &str, wanted: &str) {
+    component_at(&role.url(), component, wanted).await;
+}
+
+pub(crate) async fn component_at(url: &str, component: &str, wanted: &str) {
     let api = ApiClient::new(Duration::from_secs(5));
-    eventually(Duration::from_secs(30), || async {
-        let answer = api.get(&format!("{}/health/detailed", role.url())).await.map_err(|e| e.to_string())?;
+    eventually(Duration::from_secs(60), || async {
+        let answer = api.get(&format!("{url}/health/detailed")).await.map_err(|e| e.to_string())?;
         let told: Value = answer.json().map_err(|e| e.to_string())?;
         if told["components"][component]["status"] == wanted { Ok(()) } else { Err(told.to_string()) }
     })
@@ -259,9 +285,13 @@ pub(crate) fn events(n: usize) -> Vec<Value> {
 
 /// Posts a body as it is, with the write key.
 pub(crate) async fn post_raw(ingest: &Running, content_type: &str, body: impl Into<Bytes>) -> Answer {
+    post_at(&ingest.url(), content_type, body).await.unwrap()
+}
+
+/// The same, at an ingest that may be gone.
+pub(crate) async fn post_at(url: &str, content_type: &str, body: impl Into<Bytes>) -> anyhow::Result<Answer> {
     let api = ApiClient::new(Duration::from_secs(60)).with_bearer(WRITE_KEY);
-    let url = format!("{}/v1/events", ingest.url());
-    api.send(Method::POST, &url, Some((content_type, body.into()))).await.unwrap()
+    api.send(Method::POST, &format!("{url}/v1/events"), Some((content_type, body.into()))).await
 }
 
 pub(crate) async fn post(ingest: &Running, body: &Value) -> Answer {
