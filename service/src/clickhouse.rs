@@ -1,11 +1,16 @@
 //! ClickHouse: the client, and the schema's migrations.
 
+mod analyst;
 mod migrations;
+mod tracks;
 
 use anyhow::Context;
 use clickhouse::Client;
 
 use crate::config::ClickHouseConfig;
+
+pub use analyst::{Account, create_analyst};
+pub use tracks::follow_tracks;
 
 /// A client of the configured database. It keeps no connection while idle.
 #[must_use]

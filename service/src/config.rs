@@ -17,7 +17,9 @@ use serde::de::DeserializeOwned;
 use toml::Value;
 
 pub use sections::S3Config;
-pub use sections::{AuthConfig, ClickHouseConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, PostgresConfig};
+pub use sections::{
+    AnalystConfig, AuthConfig, ClickHouseConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, PostgresConfig,
+};
 pub use values::{Secret, Span};
 
 /// A section of the configuration: all of its keys have defaults, and what has no sensible one is

@@ -14,6 +14,7 @@ mod live;
 mod players;
 mod plays;
 mod privacy;
+mod reconciliation;
 mod refused;
 mod repeats;
 mod rows;

@@ -14,6 +14,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_rankings.sql", include_str!("../../../migrations/clickhouse/0005_rankings.sql")),
     ("0006_royalties.sql", include_str!("../../../migrations/clickhouse/0006_royalties.sql")),
     ("0007_top_by_country.sql", include_str!("../../../migrations/clickhouse/0007_top_by_country.sql")),
+    ("0007_reconciliation.sql", include_str!("../../../migrations/clickhouse/0007_reconciliation.sql")),
+    ("0008_tracks.sql", include_str!("../../../migrations/clickhouse/0008_tracks.sql")),
     ("0009_erasures.sql", include_str!("../../../migrations/clickhouse/0009_erasures.sql")),
     ("0010_tallies.sql", include_str!("../../../migrations/clickhouse/0010_tallies.sql")),
 ];

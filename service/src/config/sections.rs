@@ -153,6 +153,52 @@ impl Section for ClickHouseConfig {
     }
 }
 
+/// `[analyst]`: a ClickHouse account that `tonearm migrate` makes for people who ask.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AnalystConfig {
+    pub user: String,
+    /// Empty: no account is made.
+    pub password: Secret,
+    /// The longest that a question may take.
+    pub max_execution_time: Span,
+    /// What a question may hold in memory; half of it, and grouping goes on on disk.
+    pub max_memory: ByteSize,
+    /// Rows of an answer; a longer one is an error.
+    pub max_result_rows: u64,
+}
+
+impl Default for AnalystConfig {
+    fn default() -> Self {
+        Self {
+            user: "analyst".into(),
+            password: Secret::default(),
+            max_execution_time: Span::from_secs(60),
+            max_memory: ByteSize::gib(4),
+            max_result_rows: 1_000_000,
+        }
+    }
+}
+
+impl Section for AnalystConfig {
+    const NAME: &'static str = "analyst";
+
+    fn check(&self, problems: &mut Problems<'_>) {
+        // The name is put into DDL, where no placeholder can stand.
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let begins = self.user.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
+        if !begins || self.user.len() > 63 || !self.user.bytes().all(legal) {
+            problems.add("user", "must be 1 to 63 of a-z, A-Z, 0-9 and underscore, a letter first");
+        }
+        if (1..12).contains(&self.password.expose().len()) {
+            problems.add("password", "must have at least 12 characters");
+        }
+        if self.max_memory.as_u64() < 1 << 20 || self.max_result_rows == 0 {
+            problems.add("max_memory", "max_memory must be at least 1 MiB and max_result_rows above 0");
+        }
+    }
+}
+
 /// `[postgres]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
