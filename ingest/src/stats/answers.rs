@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use moka::Expiry;
 use moka::sync::Cache;
 use service::health::Status;
 use service::{Health, Problem};
@@ -76,7 +77,7 @@ impl Answers {
         let weigh = |question: &Question, kept: &Arc<Kept>| {
             u32::try_from(kept.data.len() + question.size() + ENTRY).unwrap_or(u32::MAX)
         };
-        let kept = Cache::builder().max_capacity(most_bytes).weigher(weigh).time_to_live(stale_for).build();
+        let kept = Cache::builder().max_capacity(most_bytes).weigher(weigh).expire_after(Lifetime(stale_for)).build();
         let failed = Cache::builder().max_capacity(1_000).time_to_live(PAUSE).build();
         Arc::new(Self { store, health, kept, failed, flights: Mutex::default() })
     }
@@ -148,6 +149,25 @@ impl Answers {
                 Err(trouble)
             }
         }
+    }
+}
+
+/// How long answers are kept at most.
+struct Lifetime(Duration);
+
+impl Expiry<Question, Arc<Kept>> for Lifetime {
+    fn expire_after_create(&self, question: &Question, _: &Arc<Kept>, _: std::time::Instant) -> Option<Duration> {
+        Some(question.stale_for(self.0))
+    }
+
+    fn expire_after_update(
+        &self,
+        question: &Question,
+        _: &Arc<Kept>,
+        _: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        Some(question.stale_for(self.0))
     }
 }
 

@@ -10,7 +10,7 @@ use service::config::{Problems, Section, Span};
 pub struct StatsConfig {
     /// Memory for answers that are kept.
     pub cache: ByteSize,
-    /// How old an answer may be that is given while ClickHouse is away or slow.
+    /// How old an answer may be that is given while ClickHouse is away or slow; one about a user, 5 minutes at most.
     pub stale_for: Span,
     /// Queries to ClickHouse at a time; further ones wait for as long as a query may take.
     pub queries: usize,

@@ -47,6 +47,15 @@ impl Question {
         })
     }
 
+    /// How long an answer may be given instead of a new one. What is about a person is not kept for long: it may
+    /// have been erased since.
+    pub(super) fn stale_for(&self, most: Duration) -> Duration {
+        match self {
+            Self::User(_) => most.min(Duration::from_secs(300)),
+            Self::Track(_) | Self::Top(_) | Self::Rising(_) => most,
+        }
+    }
+
     /// Bytes that the parameters take, roughly.
     pub(super) fn size(&self) -> usize {
         match self {

@@ -377,3 +377,33 @@ async fn without_kafka_the_figures_stand_still_and_say_so() {
     .await;
     until(&mut watching, |stats| stats.tracks.iter().any(|track| track.track.as_str() == "t-2")).await;
 }
+
+/// Prints how long it takes from an event's 202 to the first message with it, beside others' events.
+///
+/// `cargo test -p ingest --test it -- live::measured --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn measured_from_the_answer_to_the_first_message_with_it() {
+    let stack = Stack::new().await;
+    let ingest = stack.ingest(&[]).await;
+    let mut seen = reading(socket(&ingest, "").await);
+    until(&mut seen, |stats| stats.state == LiveState::Live).await;
+    let mut took = Vec::new();
+    for n in 0..60 {
+        let track = format!("measured-{n}");
+        let mut batch: Vec<Value> =
+            (0..100).map(|_| play(&Uuid::now_v7().to_string(), "progress", "t", "fra")).collect();
+        // Two listeners put it among the first hundred tracks.
+        batch.extend((0..2).map(|who| play(&format!("{n}-{who}"), "play_start", &track, "waw")));
+        tokio::time::sleep(Duration::from_millis(rand::random_range(0..1_000))).await;
+        let sent = std::time::Instant::now();
+        assert_eq!(post(&ingest, &json!(batch)).await.status, 202);
+        let answered = sent.elapsed();
+        until(&mut seen, |stats| stats.tracks.iter().any(|known| known.track.as_str() == track)).await;
+        took.push((sent.elapsed(), sent.elapsed().saturating_sub(answered)));
+    }
+    took.sort();
+    let at = |share: usize| took[took.len() * share / 100].0;
+    println!("from the POST: p50 {:?}, p90 {:?}, most {:?}", at(50), at(90), took[took.len() - 1].0);
+    println!("from the answer: most {:?}", took.iter().map(|(_, after)| *after).max().unwrap());
+}
