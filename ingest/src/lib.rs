@@ -30,6 +30,7 @@ mod clock;
 mod config;
 mod cors;
 mod deliveries;
+pub mod dlq;
 mod formats;
 mod geo;
 mod idempotency;

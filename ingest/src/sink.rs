@@ -65,6 +65,7 @@ use tokio::task::JoinHandle;
 pub use config::{Config, SinkConfig};
 pub(crate) use consumer::group;
 use mover::Mover;
+pub(crate) use received::SENT_AGAIN;
 pub use rows::{Incoming, Table};
 
 /// The API of [`start`]'s listener.

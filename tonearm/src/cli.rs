@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::edge::EdgeArgs;
-use crate::{audit, keys, listen, royalties};
+use crate::{audit, dlq, keys, listen, royalties};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     Keys(keys::Command),
     /// Prove that what was accepted is stored once, in the raw tables and in every view
     Audit(audit::Options),
+    /// List, show and send again what was set aside
+    #[command(subcommand)]
+    Dlq(dlq::Command),
     /// Freeze a day's streams by track, and show what is to be paid
     #[command(subcommand)]
     Royalties(royalties::Command),

@@ -2,6 +2,7 @@
 
 mod audit;
 mod cli;
+mod dlq;
 mod edge;
 mod keys;
 mod listen;
@@ -39,6 +40,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Catalog(args) => role::run(&args, catalog::Config::read, catalog::start),
         Command::Migrate(args) => migrate::run(&args),
         Command::Keys(command) => keys::run(command),
+        Command::Dlq(command) => dlq::run(command),
         Command::Royalties(command) => royalties::run(command),
         Command::Listen(options) => listen::run(options),
     }?;

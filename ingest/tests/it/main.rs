@@ -6,6 +6,7 @@ mod audit;
 mod away;
 mod bad_input;
 mod compressed;
+mod dlq;
 mod formats;
 mod keys;
 mod killed;

@@ -13,12 +13,12 @@ const SMALL: [(&str, &str); 2] = [("TONEARM_SINK_BATCH_ROWS", "60"), ("TONEARM_S
 const REFUSED: &str = "SELECT count() FROM dead_letter WHERE kind = 'refused' AND \
                        JSONExtractString(payload, 'event', 'track_id') = 'poison' AND id IS NOT NULL";
 
-async fn change(stack: &Stack, sql: &str) {
+pub(crate) async fn change(stack: &Stack, sql: &str) {
     stack.clickhouse.query(sql).execute().await.unwrap();
 }
 
 /// Some of which the table does not take, once it is told so: the first and the last, and those at these places.
-fn poisoned(n: usize, places: &[usize]) -> Value {
+pub(crate) fn poisoned(n: usize, places: &[usize]) -> Value {
     let mut events = events(n);
     for (place, event) in events.iter_mut().enumerate() {
         if places.contains(&place) {
@@ -29,7 +29,7 @@ fn poisoned(n: usize, places: &[usize]) -> Value {
 }
 
 /// From now on, and the table is known to take other rows since.
-async fn refuse_poison(stack: &Stack, ingest: &Running) {
+pub(crate) async fn refuse_poison(stack: &Stack, ingest: &Running) {
     let sink = stack.sink(&[]).await;
     change(stack, "ALTER TABLE events ADD CONSTRAINT no_poison CHECK track_id != 'poison'").await;
     let taken = "SELECT toUInt64(count() > 0) FROM events WHERE received_at > (\

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0008_tracks.sql", include_str!("../../../migrations/clickhouse/0008_tracks.sql")),
     ("0009_erasures.sql", include_str!("../../../migrations/clickhouse/0009_erasures.sql")),
     ("0010_tallies.sql", include_str!("../../../migrations/clickhouse/0010_tallies.sql")),
+    ("0011_dead_letter_replays.sql", include_str!("../../../migrations/clickhouse/0011_dead_letter_replays.sql")),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
