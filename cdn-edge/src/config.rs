@@ -30,6 +30,10 @@ pub struct EdgeConfig {
     /// Scripts of any site may read the answers: `Access-Control-Allow-Origin`, `Timing-Allow-Origin` and
     /// their kin are put to those of a web origin, too, where it does not send them itself.
     pub cors: bool,
+    /// The listeners' certificate chain and its key, in PEM; with them they are served over TLS, HTTP/2 or
+    /// HTTP/1.1, and the files are read again when they change.
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
     /// The disk tier; one process at a time.
     pub cache_dir: PathBuf,
     /// Bytes of chunks in memory.
@@ -80,6 +84,8 @@ impl Default for EdgeConfig {
             preserve_host: false,
             public: false,
             cors: false,
+            tls_certificate: None,
+            tls_key: None,
             cache_dir: PathBuf::from("edge-cache"),
             cache_memory: ByteSize::mib(512),
             cache_disk: ByteSize::gib(20),
@@ -122,6 +128,9 @@ impl Section for EdgeConfig {
             if !bare || self.origin.contains('@') {
                 problems.add("origin", "must be a scheme, a host and perhaps a port");
             }
+        }
+        if self.tls_certificate.is_some() != self.tls_key.is_some() {
+            problems.add("tls_certificate", "tls_certificate and tls_key must be given together");
         }
         for router in &self.routers {
             check_url("routers", router, problems);

@@ -62,6 +62,9 @@ impl Gateway {
         let mut headers = request.clone();
         let trailers = accepts_trailers(request);
         end_to_end(&mut headers);
+        if version == Version::HTTP_2 {
+            one_cookie(&mut headers);
+        }
         if read {
             PRETENCES.iter().for_each(|name| drop(headers.remove(*name)));
         }
@@ -131,6 +134,16 @@ fn end_to_end(headers: &mut HeaderMap) {
     let framing = [header::CONTENT_LENGTH, header::HOST];
     for name in named.iter().filter(|name| !framing.contains(name)).chain(&OF_THE_CONNECTION) {
         headers.remove(name);
+    }
+}
+
+/// HTTP/2 may cut a cookie into several fields; HTTP/1 has one (RFC 9113, section 8.2.3).
+fn one_cookie(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, whole);
     }
 }
 

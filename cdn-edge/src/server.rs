@@ -7,6 +7,8 @@ pub mod counters;
 pub mod meter;
 pub mod pass;
 pub mod read;
+pub mod streams;
+pub mod tls;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -45,6 +47,8 @@ pub struct Shared {
     /// Not of a fleet: clients' cache directives are obeyed, and their query is the origin's alone.
     pub public: bool,
     pub write_timeout: std::time::Duration,
+    /// None where clients speak without TLS.
+    pub tls: Option<tls::Acceptor>,
     pub connections: Arc<Semaphore>,
     pub test_chunk: Bytes,
     pub test_chunks: Arc<Semaphore>,
@@ -52,7 +56,13 @@ pub struct Shared {
 
 impl Shared {
     #[must_use]
-    pub fn new(library: Arc<Library>, deliveries: Deliveries, edge: &EdgeConfig, http: HttpConfig) -> Self {
+    pub fn new(
+        library: Arc<Library>,
+        deliveries: Deliveries,
+        edge: &EdgeConfig,
+        http: HttpConfig,
+        tls: Option<tls::Acceptor>,
+    ) -> Self {
         let mut noise = vec![0; TEST_CHUNK];
         rand::rng().fill_bytes(&mut noise);
         // Each thread holds one place while it waits for a connection.
@@ -64,6 +74,7 @@ impl Shared {
             write_timeout: edge.write_timeout.0,
             public: edge.public,
             connections: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            tls,
             test_chunk: noise.into(),
             test_chunks: Arc::new(Semaphore::new(TEST_CHUNKS)),
             http,

@@ -29,6 +29,7 @@ use crate::origin::web::WebOrigin;
 use crate::origin::{Origin, Record as OriginRecord};
 use crate::respond;
 use crate::server::counters::Counters;
+use crate::server::tls::{Acceptor, Certificate};
 use crate::server::{self, Shared};
 
 /// How long ingest may take for a batch.
@@ -89,7 +90,8 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let stop = shutdown.child_token();
     let (deliveries, sending) = deliveries(&config, &health, &metrics, &give_up);
     let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
-    let shared = Arc::new(Shared::new(library.clone(), deliveries, &config.edge, config.http.clone()));
+    let tls = tls(&config, &health, &ended)?;
+    let shared = Arc::new(Shared::new(library.clone(), deliveries, &config.edge, config.http.clone(), tls));
     let serving = listeners.into_iter().zip(&counters).enumerate().map(|(number, (listener, counters))| {
         server::serve(number, listener, shared.clone(), counters.clone(), stop.clone())
     });
@@ -144,9 +146,17 @@ fn origin(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> anyhow::R
         max_object: edge.max_object.as_u64(),
         shared_head,
         gateway,
-        https: false,
+        https: edge.tls_certificate.is_some(),
     };
     Ok((origin, rules))
+}
+
+/// The listeners' certificate, which is looked after until `ended`.
+fn tls(config: &Config, health: &Health, ended: &Shutdown) -> anyhow::Result<Option<Acceptor>> {
+    let (Some(chain), Some(key)) = (&config.edge.tls_certificate, &config.edge.tls_key) else { return Ok(None) };
+    let certificate = Arc::new(Certificate::load(chain, key)?);
+    tokio::spawn(certificate.clone().watch(health.clone(), ended.clone()));
+    Ok(Some(Acceptor::new(certificate)?))
 }
 
 async fn open_cache(

@@ -29,6 +29,12 @@ pub(crate) struct EdgeArgs {
     /// Serving threads; 0 is one a core
     #[arg(long, value_name = "N")]
     threads: Option<String>,
+    /// Certificate chain in PEM: clients are served over TLS, HTTP/2 or HTTP/1.1
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<String>,
+    /// The certificate's key in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<String>,
     /// Where operators are served, who show TONEARM_AUTH_ADMIN_TOKEN
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
@@ -72,6 +78,8 @@ impl EdgeArgs {
         tell("TONEARM_EDGE_CACHE_DISK", &self.cache_disk);
         tell("TONEARM_EDGE_THREADS", &self.threads);
         tell("TONEARM_EDGE_ADMIN_LISTEN", &self.admin);
+        tell("TONEARM_EDGE_TLS_CERTIFICATE", &self.tls_cert);
+        tell("TONEARM_EDGE_TLS_KEY", &self.tls_key);
         tell("TONEARM_S3_ENDPOINT", &self.s3_endpoint);
         if self.public {
             told.push(("TONEARM_EDGE_PUBLIC", "true".into()));

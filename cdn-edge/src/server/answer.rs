@@ -31,14 +31,13 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub struct Answerer {
     pub shared: Arc<Shared>,
     pub counters: Arc<Counters>,
-    pub meter: Arc<Meter>,
     pub client: IpAddr,
     /// The connection is TLS.
     pub https: bool,
 }
 
 /// A response, with its transcript where it is about what an origin has.
-pub(super) type Answered = (Response<EdgeBody>, Option<Arc<Transcript>>);
+pub type Answered = (Response<EdgeBody>, Option<Arc<Transcript>>);
 
 /// Host, and path with query.
 type Target<'a> = (Cow<'a, str>, Cow<'a, str>);
@@ -53,16 +52,23 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Answerer {
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<EdgeBody> {
+    /// Answers on a connection whose meter follows what is written.
+    pub async fn answer_metered(&self, request: Request<Incoming>, meter: &Meter) -> Response<EdgeBody> {
+        let (is_head, version) = (request.method() == Method::HEAD, request.version());
+        let (response, transcript) = self.answer(request).await;
+        meter.expect(framing(is_head, version, &response), transcript);
+        response
+    }
+
+    /// The response, with its transcript where it is about what an origin has.
+    pub async fn answer(&self, request: Request<Incoming>) -> Answered {
         self.counters.requests.fetch_add(1, Relaxed);
         let (head, body) = request.into_parts();
-        let (response, transcript) = match self.own(&head) {
+        match self.own(&head) {
             Some(own) => (own, None),
             None if self.shared.library.origin.is_web() => self.web(&head, body).await,
             None => self.bucket(&head).await,
-        };
-        self.meter.expect(framing(&head, &response), transcript);
-        response
+        }
     }
 
     /// What is under our own path.
@@ -165,15 +171,15 @@ impl Answerer {
     }
 }
 
-fn framing(head: &Parts, response: &Response<EdgeBody>) -> Framing {
+fn framing(is_head: bool, version: Version, response: &Response<EdgeBody>) -> Framing {
     let status = response.status();
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || status.is_informational();
-    if head.method == Method::HEAD || bodiless {
+    if is_head || bodiless {
         return Framing::Length(0);
     }
     match response.body().size_hint().exact() {
         Some(length) => Framing::Length(length),
-        None if head.version == Version::HTTP_10 => Framing::Close,
+        None if version == Version::HTTP_10 => Framing::Close,
         None => Framing::Chunked,
     }
 }

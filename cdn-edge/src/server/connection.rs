@@ -1,4 +1,4 @@
-//! A connection: accepted where there is room, served by hyper, drained at the end.
+//! A connection: accepted where there is room, its protocol found out, served by hyper, drained at the end.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use service::Shutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,7 @@ use super::Shared;
 use super::answer::Answerer;
 use super::counters::Counters;
 use super::meter::{Meter, MeteredIo};
+use super::streams::{OnThisThread, STREAMS, Streams, Weary};
 
 /// What a response holds beside the socket: with more, hyper would take a second chunk before the
 /// first has left.
@@ -25,6 +27,9 @@ const BUFFER: usize = 64 << 10;
 
 /// A request's head; keys are at most 1 KiB, and players send no large cookies here.
 const HEAD: usize = 32 << 10;
+
+/// With these an HTTP/2 connection begins (RFC 9113, section 3.4), and no request of HTTP/1.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// Accepts until `shutdown`, then waits for connections to end, at most for the drain's deadline.
 pub async fn accept(listener: TcpListener, shared: Arc<Shared>, counters: Arc<Counters>, shutdown: Shutdown) {
@@ -65,6 +70,49 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, counter
     // Bodies go out in large pieces: waiting to fill a segment would only delay their ends.
     let _ = stream.set_nodelay(true);
     let _open = Open::new(counters.clone());
+    // A head's time is also what a handshake or a preface may take.
+    let patience = shared.http.header_timeout.0;
+    let Some(tls) = shared.tls.clone() else {
+        return match tokio::time::timeout(patience, begins_as_http2(&stream)).await {
+            Ok(true) => http2(stream, peer, shared, counters, stop, false).await,
+            Ok(false) => http1(stream, peer, shared, counters, stop, false).await,
+            Err(_) => tracing::debug!("a connection said nothing in time"),
+        };
+    };
+    match tokio::time::timeout(patience, tls.accept(stream)).await {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            http2(stream, peer, shared, counters, stop, true).await;
+        }
+        Ok(Ok(stream)) => http1(stream, peer, shared, counters, stop, true).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+/// Looks at the first bytes without taking them. Most clients have sent them by now.
+async fn begins_as_http2(stream: &TcpStream) -> bool {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let Ok(seen) = stream.peek(&mut first).await else { return false };
+        if seen == 0 || first[..seen] != PREFACE[..seen] {
+            return false;
+        }
+        if seen == PREFACE.len() {
+            return true;
+        }
+        // A part of the preface, which is rare; what is there makes the next look return at once.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    stop: Shutdown,
+    https: bool,
+) {
     let meter = Arc::new(Meter::new(counters.clone(), shared.deliveries.clone()));
     let io = MeteredIo::new(stream, meter.clone(), shared.write_timeout);
     let mut builder = http1::Builder::new();
@@ -73,10 +121,10 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, counter
         .header_read_timeout(shared.http.header_timeout.0)
         .max_buf_size(BUFFER)
         .max_header_size(HEAD);
-    let answerer = Arc::new(Answerer { shared, counters, meter, client: peer.ip(), https: false });
+    let answerer = Arc::new(Answerer { shared, counters, client: peer.ip(), https });
     let service = service_fn(move |request| {
-        let answerer = answerer.clone();
-        async move { Ok::<_, Infallible>(answerer.answer(request).await) }
+        let (answerer, meter) = (answerer.clone(), meter.clone());
+        async move { Ok::<_, Infallible>(answerer.answer_metered(request, &meter).await) }
     });
     let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
@@ -85,6 +133,52 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, counter
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    stop: Shutdown,
+    https: bool,
+) {
+    let (idle, stalled) = (shared.http.header_timeout.0, shared.write_timeout);
+    let mut builder = http2::Builder::new(OnThisThread);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(HEAD).expect("a few KiB"))
+        .max_send_buf_size(BUFFER)
+        .keep_alive_interval(Some(idle))
+        .keep_alive_timeout(idle);
+    let streams = Arc::new(Streams::new(shared, counters, peer.ip(), https));
+    let activity = streams.activity.clone();
+    let service = service_fn(move |request| {
+        let streams = streams.clone();
+        async move { Ok::<_, Infallible>(streams.answer(request).await) }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        weary = activity.weary(idle, stalled) => {
+            tracing::debug!(?weary, "a connection is of no use any more");
+            if weary == Weary::Stalled {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            // The client gets the time of a head to take its leave.
+            return drop(tokio::time::timeout(idle, connection).await);
         }
     };
     if let Err(error) = ended {

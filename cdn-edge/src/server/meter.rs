@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::counters::Counters;
@@ -214,17 +214,17 @@ fn after_head<'a>(bytes: &'a [u8], matched: &mut usize) -> (&'a [u8], bool) {
 
 /// A socket with a meter, and with a limit to how long its client may take nothing.
 #[derive(Debug)]
-pub struct MeteredIo {
-    socket: TokioIo<TcpStream>,
+pub struct MeteredIo<S> {
+    socket: TokioIo<S>,
     meter: Arc<Meter>,
     patience: Duration,
     /// Runs while the socket takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl MeteredIo {
+impl<S> MeteredIo<S> {
     #[must_use]
-    pub fn new(socket: TcpStream, meter: Arc<Meter>, patience: Duration) -> Self {
+    pub fn new(socket: S, meter: Arc<Meter>, patience: Duration) -> Self {
         Self { socket: TokioIo::new(socket), meter, patience, stalled: None }
     }
 
@@ -242,7 +242,7 @@ impl MeteredIo {
     }
 }
 
-impl Read for MeteredIo {
+impl<S: AsyncRead + Unpin> Read for MeteredIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -252,7 +252,7 @@ impl Read for MeteredIo {
     }
 }
 
-impl Write for MeteredIo {
+impl<S: AsyncWrite + Unpin> Write for MeteredIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.socket).poll_write(context, bytes);
         if let Poll::Ready(Ok(n)) = wrote {
