@@ -30,6 +30,8 @@ pub struct EdgeConfig {
     /// Scripts of any site may read the answers: `Access-Control-Allow-Origin`, `Timing-Allow-Origin` and
     /// their kin are put to those of a web origin, too, where it does not send them itself.
     pub cors: bool,
+    /// Answers tell in `Server-Timing` how long they took up to their heads, and where they come from.
+    pub server_timing: bool,
     /// The listeners' certificate chain and its key, in PEM; with them they are served over TLS, HTTP/2 or
     /// HTTP/1.1, and the files are read again when they change.
     pub tls_certificate: Option<PathBuf>,
@@ -84,6 +86,7 @@ impl Default for EdgeConfig {
             preserve_host: false,
             public: false,
             cors: false,
+            server_timing: false,
             tls_certificate: None,
             tls_key: None,
             cache_dir: PathBuf::from("edge-cache"),

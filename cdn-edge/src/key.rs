@@ -50,7 +50,7 @@ impl<'a> KeyRef<'a> {
     }
 
     #[must_use]
-    pub fn to_owned(self) -> Arc<CacheKey> {
+    pub fn to_key(self) -> Arc<CacheKey> {
         Arc::new(CacheKey { https: self.https, host: self.host.into(), target: self.target.into() })
     }
 }
@@ -115,7 +115,7 @@ mod tests {
     fn a_reference_hashes_as_what_it_names_and_text_brings_it_back() {
         let hasher = RandomState::new();
         for text in ["a/b.m4a", "http://x:80/a?b=c", "https://x/", "https://x/http://y"] {
-            let key = KeyRef::parse(text).to_owned();
+            let key = KeyRef::parse(text).to_key();
             assert_eq!(key.to_string(), text);
             assert_eq!(hasher.hash_one(&key), hasher.hash_one(key.as_ref().as_ref()), "{text}");
             assert!(key.as_ref().as_ref().equivalent(&key));
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn names_for_records() {
-        let named = |text| KeyRef::parse(text).to_owned().object_key().map(String::from);
+        let named = |text| KeyRef::parse(text).to_key().object_key().map(String::from);
         assert_eq!(named("a/b").as_deref(), Some("a/b"));
         assert_eq!(named("http://x/a%20b?c").as_deref(), Some("a b"));
         assert_eq!((named("http://x/"), named("http://x/a/%2e%2e/b")), (None, None));

@@ -7,6 +7,7 @@ pub mod wish;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +32,11 @@ use wish::{Wants, Wish};
 
 /// Keys remembered as missing; a crawler of missing ones pushes its own out.
 const MISSING_KEYS: u64 = 10_000;
+
+/// Keys that were purged or changed by an unsafe method a moment ago, for as long as an answer that is older
+/// than that may be on its way.
+const CHANGED_KEYS: u64 = 100_000;
+const CHANGED_TTL: Duration = Duration::from_secs(120);
 
 /// Keys whose answers may not be shared, and how long that is remembered: their crowds do not queue up
 /// behind one request, which would be of no use to them.
@@ -65,6 +71,9 @@ pub struct Library {
     openings: Mutex<HashMap<String, Opening>>,
     missing: moka::sync::Cache<Arc<CacheKey>, ()>,
     passing: moka::sync::Cache<Arc<CacheKey>, ()>,
+    /// Which change each of these keys had last.
+    changed: moka::sync::Cache<Arc<CacheKey>, u64>,
+    changes: AtomicU64,
     default_ttl: Option<Duration>,
     negative_ttl: Duration,
     shared_head: HeaderMap,
@@ -75,7 +84,6 @@ impl Library {
     #[must_use]
     pub fn new(cache: Arc<Cache>, origin: Origin, metrics: Arc<Metrics>, background: Handle, rules: Rules) -> Self {
         let Rules { default_ttl, negative_ttl, max_object, shared_head, gateway, https } = rules;
-        let remembered = |keys: u64, ttl| moka::sync::Cache::builder().max_capacity(keys).time_to_live(ttl).build();
         Self {
             cache,
             origin,
@@ -86,6 +94,8 @@ impl Library {
             openings: Mutex::default(),
             missing: remembered(MISSING_KEYS, negative_ttl),
             passing: remembered(PASSING_KEYS, PASSING_TTL),
+            changed: remembered(CHANGED_KEYS, CHANGED_TTL),
+            changes: AtomicU64::new(0),
             default_ttl,
             negative_ttl,
             shared_head,
@@ -136,7 +146,23 @@ impl Library {
             true => self.gateway.own(&key.as_ref().as_ref(), &Vec::new()),
             false => HeaderMap::new(),
         };
-        Wish { key, headers, wants: Wants::Whole, asked: RequestDirectives::default() }
+        Wish { key, headers, wants: Wants::Whole, asked: RequestDirectives::default(), since: self.changes() }
+    }
+
+    /// How often anything that is held was purged or changed: whoever asks the origin remembers it, for an
+    /// answer that was made before a change must not be held after it.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(SeqCst)
+    }
+
+    fn note_change(&self, key: &Arc<CacheKey>) {
+        let change = self.changes.fetch_add(1, SeqCst) + 1;
+        self.changed.insert(key.clone(), change);
+    }
+
+    fn is_outdated(&self, wish: &Wish) -> bool {
+        self.changed.get(&wish.key).is_some_and(|change| change > wish.since)
     }
 
     /// Forgets that the origin had no such object.
@@ -150,11 +176,11 @@ impl Library {
     pub fn named(&self, name: &ObjectKey) -> Vec<Arc<CacheKey>> {
         let name = name.as_str();
         if !self.origin.is_web() {
-            return vec![KeyRef::object(name).to_owned()];
+            return vec![KeyRef::object(name).to_key()];
         }
         let (host, target) = name.split_at(name.find('/').unwrap_or(name.len()));
         let target = if target.is_empty() { "/" } else { target };
-        [self.https, !self.https].map(|https| KeyRef { https, host, target }.to_owned()).to_vec()
+        [self.https, !self.https].map(|https| KeyRef { https, host, target }.to_key()).to_vec()
     }
 
     /// Forgets what is held under a name, for good. True where something was.
@@ -168,6 +194,7 @@ impl Library {
 
     async fn purge_key(&self, key: &Arc<CacheKey>) -> bool {
         self.forget_missing(key);
+        self.note_change(key);
         let Some(variants) = self.cache.get(&key.as_ref().as_ref()) else { return false };
         let mut purged = false;
         for object in variants.as_slice() {
@@ -247,6 +274,10 @@ impl Library {
         headers.insert(header::RANGE, range_value(&(range.start..end)));
         headers
     }
+}
+
+fn remembered<T: Clone + Send + Sync + 'static>(keys: u64, ttl: Duration) -> moka::sync::Cache<Arc<CacheKey>, T> {
+    moka::sync::Cache::builder().max_capacity(keys).time_to_live(ttl).build()
 }
 
 /// The run of whole chunks around the bytes that are wanted; absurd offsets end at the last chunk

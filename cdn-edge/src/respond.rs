@@ -1,6 +1,7 @@
 //! Response heads.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use service::Problem;
@@ -11,10 +12,11 @@ use crate::library::open::OpenError;
 use crate::object::Object;
 use crate::origin::OriginError;
 
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
 
 /// What a player in a browser may read beyond the plain headers.
-const EXPOSED: &str = "Content-Length, Content-Range, Accept-Ranges, ETag, Age, Cache-Status, Date";
+const EXPOSED: &str = "Content-Length, Content-Range, Accept-Ranges, ETag, Age, Cache-Status, Date, Server-Timing";
 
 /// What every answer carries for players in browsers: audio is public to any origin.
 #[must_use]
@@ -24,6 +26,14 @@ pub fn cors() -> HeaderMap {
         (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED)),
         (TIMING_ALLOW_ORIGIN, HeaderValue::from_static("*")),
     ])
+}
+
+/// `Server-Timing`: from the request's head to the answer's, and where the answer comes from.
+pub fn server_timing(headers: &mut HeaderMap, source: &str, spent: Duration) {
+    let text = format!("edge;desc={source};dur={:.3}", spent.as_secs_f64() * 1000.0);
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.append(SERVER_TIMING, value);
+    }
 }
 
 /// What every answer with or about a bucket's object carries.

@@ -47,6 +47,7 @@ pub struct Shared {
     /// Not of a fleet: clients' cache directives are obeyed, and their query is the origin's alone.
     pub public: bool,
     pub write_timeout: std::time::Duration,
+    pub server_timing: bool,
     /// None where clients speak without TLS.
     pub tls: Option<tls::Acceptor>,
     pub connections: Arc<Semaphore>,
@@ -73,6 +74,7 @@ impl Shared {
             edge: edge.id.clone(),
             write_timeout: edge.write_timeout.0,
             public: edge.public,
+            server_timing: edge.server_timing,
             connections: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             tls,
             test_chunk: noise.into(),

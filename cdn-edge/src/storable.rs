@@ -34,6 +34,9 @@ pub enum NotStored {
     /// Neither told nor guessed to be fresh for a moment, and nothing to ask about it by.
     #[error("no freshness")]
     NoFreshness,
+    /// What it is about was changed or purged while it was on its way.
+    #[error("outdated")]
+    Outdated,
 }
 
 /// Whether the answer may be stored.

@@ -8,6 +8,9 @@ const MAX_FIELDS: usize = 16;
 /// Answers held under one key; the oldest gives way to the next.
 pub const MAX_VARIANTS: usize = 32;
 
+/// These are told to the origin as the key has them, so the key tells them apart already.
+const IN_THE_KEY: [&str; 3] = ["host", "x-forwarded-host", "x-forwarded-proto"];
+
 /// The fields that an answer varies by, with what its request had there, normalised; still what a request
 /// may carry.
 pub type Selectors = Vec<(String, Option<String>)>;
@@ -28,6 +31,7 @@ pub fn is_storable(response: &HeaderMap) -> bool {
 #[must_use]
 pub fn selectors(response: &HeaderMap, request: &HeaderMap) -> Selectors {
     let mut names: Vec<String> = names(response).map(str::to_ascii_lowercase).collect();
+    names.retain(|name| !IN_THE_KEY.contains(&name.as_str()));
     names.sort_unstable();
     names.dedup();
     names.into_iter().map(|name| (selected(&name, request), name)).map(|(value, name)| (name, value)).collect()
@@ -102,6 +106,7 @@ mod tests {
         assert!(!same("foo", &[("foo", "1")], &[("foo", "2")]));
         assert!(!same("foo", &[("foo", "1")], &[]) && !same("foo", &[], &[("foo", "1")]));
         assert!(same("foo", &[], &[("bar", "1")]));
+        assert!(same("Host, X-Forwarded-Proto", &[("host", "origin")], &[("host", "client")]), "the key has them");
         assert!(!same("foo, bar", &[("foo", "1")], &[("foo", "1"), ("bar", "2")]));
         assert!(same("foo", &[("foo", "1, 2")], &[("foo", "1,2")]), "spaces around commas");
         assert!(!same("foo", &[("foo", "1,2")], &[("foo", "2,1")]), "the order of a field we do not know");

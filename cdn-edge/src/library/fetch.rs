@@ -118,7 +118,8 @@ impl Library {
         let policy = self.policy(answer.status, &answer.headers, &said);
         if let Err(reason) = self.may_store(wish, &answer, &said, &policy) {
             let conditional = matches!(answer.status.as_u16(), 304 | 412 | 416);
-            let remember_to_pass = reason != NotStored::RequestNoStore && !conditional;
+            let once = matches!(reason, NotStored::RequestNoStore | NotStored::Outdated);
+            let remember_to_pass = !once && !conditional;
             let outcome = Ok(Outcome::Passed(Box::new(answer), why));
             return Fetched { outcome, shareable: false, remember_to_pass, begun: None };
         }
@@ -142,6 +143,9 @@ impl Library {
         let authorization = wish.headers.contains_key(header::AUTHORIZATION);
         let asked = Asked { method: &Method::GET, authorization, no_store: wish.asked.no_store };
         storable(asked, answer.status, &answer.headers, said, policy)?;
+        if self.is_outdated(wish) {
+            return Err(NotStored::Outdated);
+        }
         let size = answer.part.as_ref().map(|part| part.size).or(answer.length);
         let unreadable = answer.status == StatusCode::PARTIAL_CONTENT && answer.part.is_none();
         if unreadable || size.is_some_and(|size| size > self.max_object) {

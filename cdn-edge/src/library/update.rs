@@ -25,6 +25,7 @@ impl Library {
     }
 
     fn drop_key(&self, key: &KeyRef<'_>) {
+        self.note_change(&key.to_key());
         let held = self.cache.get(key);
         for object in held.iter().flat_map(|held| held.as_slice()) {
             self.cache.drop_version(object);
@@ -74,7 +75,13 @@ impl Library {
         if !post_is_get(answer.status, &answer.headers, &policy, names_itself) {
             return Err(Box::new(answer));
         }
-        let wish = Wish { key: key.clone(), headers, wants: Wants::Whole, asked: RequestDirectives::default() };
+        let wish = Wish {
+            key: key.clone(),
+            headers,
+            wants: Wants::Whole,
+            asked: RequestDirectives::default(),
+            since: self.changes(),
+        };
         let fetched = self.take(&wish, answer, Forward::Method, How::Cold(Forward::Method));
         if let Some(begun) = fetched.begun {
             let library = self.clone();
@@ -117,7 +124,7 @@ mod tests {
 
     #[test]
     fn rfc9111_4_4_names_of_the_same_origin() {
-        let key = KeyRef::parse("http://x/a/b?c").to_owned();
+        let key = KeyRef::parse("http://x/a/b?c").to_key();
         let named = |text: &str| {
             let headers = HeaderMap::from_iter([(header::LOCATION, text.parse().unwrap())]);
             super::named(&key, &headers, &header::LOCATION)

@@ -19,6 +19,8 @@ pub struct Wish {
     pub headers: HeaderMap,
     pub wants: Wants,
     pub asked: RequestDirectives,
+    /// As of which change of what is held: see [`super::Library::changes`].
+    pub since: u64,
 }
 
 /// What of the body.

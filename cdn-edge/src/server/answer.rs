@@ -64,11 +64,18 @@ impl Answerer {
     pub async fn answer(&self, request: Request<Incoming>) -> Answered {
         self.counters.requests.fetch_add(1, Relaxed);
         let (head, body) = request.into_parts();
-        match self.own(&head) {
-            Some(own) => (own, None),
+        let mut answered = match self.own(&head) {
+            Some(own) => return (own, None),
             None if self.shared.library.origin.is_web() => self.web(&head, body).await,
             None => self.bucket(&head).await,
+        };
+        if self.shared.server_timing
+            && let Some(transcript) = &answered.1
+        {
+            let spent = (transcript.begun.elapsed(), transcript.cache_status().as_str());
+            respond::server_timing(answered.0.headers_mut(), spent.1, spent.0);
         }
+        answered
     }
 
     /// What is under our own path.

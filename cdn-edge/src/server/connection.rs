@@ -73,13 +73,17 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, counter
     // A head's time is also what a handshake or a preface may take.
     let patience = shared.http.header_timeout.0;
     let Some(tls) = shared.tls.clone() else {
-        return match tokio::time::timeout(patience, begins_as_http2(&stream)).await {
+        let begun = stop.run_until_cancelled(tokio::time::timeout(patience, begins_as_http2(&stream))).await;
+        let Some(begun) = begun else { return };
+        return match begun {
             Ok(true) => http2(stream, peer, shared, counters, stop, false).await,
             Ok(false) => http1(stream, peer, shared, counters, stop, false).await,
             Err(_) => tracing::debug!("a connection said nothing in time"),
         };
     };
-    match tokio::time::timeout(patience, tls.accept(stream)).await {
+    let greeted = stop.run_until_cancelled(tokio::time::timeout(patience, tls.accept(stream))).await;
+    let Some(greeted) = greeted else { return };
+    match greeted {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
             http2(stream, peer, shared, counters, stop, true).await;
         }

@@ -30,7 +30,7 @@ impl Answerer {
     /// Asks the origin, once, and does to what is held what the answer demands.
     pub(super) async fn pass(&self, wanted: &Wanted<'_>, body: Upload) -> Answered {
         let method = wanted.head.method.clone();
-        let key = wanted.key.to_owned();
+        let key = wanted.key.to_key();
         let mut headers = self.upstream(wanted);
         count_down(&mut headers);
         if body.size_hint().exact().is_none() {
@@ -50,7 +50,8 @@ impl Answerer {
         let why = if method == Method::HEAD { Forward::UriMiss } else { Forward::Method };
         match method {
             Method::HEAD => {
-                library.note_head(&Wish { key, headers, wants: Wants::Head, asked: wanted.asked }, &answer);
+                let since = library.changes();
+                library.note_head(&Wish { key, headers, wants: Wants::Head, asked: wanted.asked, since }, &answer);
                 self.passed(wanted, answer, why)
             }
             Method::POST => match library.keep_post(&key, headers, answer) {
@@ -88,7 +89,7 @@ impl Answerer {
             return None;
         }
         let status = response.status();
-        let subject = Subject::Key(wanted.key.to_owned());
+        let subject = Subject::Key(wanted.key.to_key());
         let transcript = Transcript::new(wanted.arrival, subject, status.as_u16(), 0);
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             transcript.saw(Source::Filled);

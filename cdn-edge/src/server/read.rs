@@ -67,7 +67,7 @@ impl Answerer {
             true => self.upstream(wanted),
             false => HeaderMap::new(),
         };
-        Wish { key: wanted.key.to_owned(), headers, wants, asked: wanted.asked }
+        Wish { key: wanted.key.to_key(), headers, wants, asked: wanted.asked, since: library.changes() }
     }
 
     pub(super) async fn open_and_answer(&self, wanted: &Wanted<'_>) -> Answered {
@@ -76,7 +76,7 @@ impl Answerer {
         match opened.unwrap_or(Err(OpenError::Origin(OriginError::Timeout("to make the object known")))) {
             Ok(Outcome::Object(opened)) => self.held(wanted, opened).await,
             Ok(Outcome::Passed(answer, why)) => self.passed(wanted, *answer, why),
-            Err(error) => self.failed(wanted, Subject::Key(wanted.key.to_owned()), &error),
+            Err(error) => self.failed(wanted, Subject::Key(wanted.key.to_key()), &error),
         }
     }
 

@@ -245,3 +245,53 @@ async fn a_fleet_edge_before_a_web_origin_leaves_the_routers_parameter_out() {
     }
     assert_eq!(web.heard().len(), 1, "the default lifetime holds, and a listener's no-cache does not");
 }
+
+#[tokio::test]
+async fn an_answer_that_is_older_than_a_change_is_not_held() {
+    let (web, gate) = (Web::start().await, Arc::new(Semaphore::new(0)));
+    let slow = Reply(vec![Step::Wait(gate.clone())].into_iter().chain(Reply::new(200, &[FRESH], "before").0).collect());
+    web.put("/a", [slow, Reply::new(204, &[], ""), Reply::new(200, &[FRESH], "after")]);
+    let stage = Stage::public(&web, |_| ()).await;
+    let url = stage.at("a");
+    let early = tokio::spawn(async move { get(&url).await });
+    eventually("the origin is asked", || async { web.heard().len() == 1 }).await;
+    assert_eq!(send(Method::PUT, &stage.at("a"), &[]).await.status, 204);
+    gate.add_permits(1);
+    assert_eq!(early.await.unwrap().bytes(), "before", "whoever asked before the change gets what was true then");
+    assert_eq!(get(&stage.at("a")).await.bytes(), "after");
+    assert_eq!(get(&stage.at("a")).await.bytes(), "after");
+    assert_eq!(web.heard().len(), 3);
+}
+
+#[tokio::test]
+async fn scripts_may_read_answers_and_their_timing_where_the_operator_allows_it() {
+    let web = Web::start().await;
+    web.put("/a", [Reply::new(200, &[FRESH, ("Access-Control-Allow-Origin", "https://one.example")], "a")]);
+    let stage = Stage::public(&web, |config| (config.edge.cors, config.edge.server_timing) = (true, true)).await;
+    for source in ["miss", "hit"] {
+        let got = get(&stage.at("a")).await;
+        let timing = got.header("server-timing").strip_prefix(&format!("edge;desc={source};dur=")).unwrap();
+        assert!(timing.parse::<f64>().unwrap() > 0.0);
+        assert_eq!(
+            (got.header("access-control-allow-origin"), got.header("timing-allow-origin")),
+            ("https://one.example", "*")
+        );
+    }
+    let plain = Stage::public(&web, |_| ()).await;
+    let got = get(&plain.at("a")).await;
+    assert_eq!(
+        (got.header("server-timing"), got.header("timing-allow-origin")),
+        ("", ""),
+        "heads are left as they are"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_does_not_hold_a_stop() {
+    let web = Web::start().await;
+    let mut stage =
+        Stage::public(&web, |config| config.http.drain_timeout = service::config::Span::from_secs(60)).await;
+    let _silent = TcpStream::connect(stage.url.strip_prefix("http://").unwrap()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::timeout(std::time::Duration::from_secs(9), stage.stop()).await.expect("before its patience ends");
+}
