@@ -11,7 +11,8 @@ use super::{json, seconds, timestamp};
 use crate::stats::range::Range;
 use crate::stats::store::{Param, Store, Trouble};
 
-/// The sessions come first: they are found by their index, and then only their plays are put together.
+/// The sessions come first: the raw table has an index of users and keeps each session's rows together. Then
+/// only what was played in them is put together.
 const TOTALS: &str = "
 SELECT
     count() AS plays,
@@ -21,9 +22,10 @@ SELECT
     toUInt64(sum(skipped)) AS skips,
     toUInt64(sum(completed)) AS completed
 FROM plays_of(first_day = {first_day:Date}, last_day = {last_day:Date})
-WHERE session_id IN (
-        SELECT session_id FROM play_states
-        WHERE user_id IN {users:Array(String)} AND day BETWEEN {first_day:Date} - 7 AND {last_day:Date} + 7
+WHERE (track_id, session_id) IN (
+        SELECT track_id, session_id FROM events
+        WHERE user_id IN {users:Array(String)}
+          AND event_ts >= toDateTime({first_day:Date} - 7) AND event_ts < toDateTime({last_day:Date} + 8)
     )
   AND user_id IN {users:Array(String)}
   AND started_at >= fromUnixTimestamp64Milli({from:Int64}) AND started_at < fromUnixTimestamp64Milli({to:Int64})";
@@ -40,9 +42,10 @@ SELECT
     skipped,
     toString(device) AS device
 FROM plays_of(first_day = {first_day:Date}, last_day = {last_day:Date})
-WHERE session_id IN (
-        SELECT session_id FROM play_states
-        WHERE user_id IN {users:Array(String)} AND day BETWEEN {first_day:Date} - 7 AND {last_day:Date} + 7
+WHERE (track_id, session_id) IN (
+        SELECT track_id, session_id FROM events
+        WHERE user_id IN {users:Array(String)}
+          AND event_ts >= toDateTime({first_day:Date} - 7) AND event_ts < toDateTime({last_day:Date} + 8)
     )
   AND user_id IN {users:Array(String)}
   AND started_at >= fromUnixTimestamp64Milli({from:Int64}) AND started_at < fromUnixTimestamp64Milli({to:Int64})
