@@ -4,7 +4,9 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEVSTACK := $(TARGET)/release/devstack
 BENCHES := event route hit
 
-.PHONY: up down reset deps test lint bench $(addprefix bench-,$(BENCHES))
+FUZZ := events cloud_event cmcd listens inflate
+
+.PHONY: check-clients check-openapi fuzz up down reset deps test lint bench $(addprefix bench-,$(BENCHES))
 
 # Builds and starts everything on this machine, plays one listen, and stays until Ctrl-C; with DETACH=1 it returns then.
 up: deps
@@ -33,6 +35,28 @@ lint: deps
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/check-compose
+
+# liblistenbrainz, the CloudEvents SDK, curl and a browser post to real roles, and each event is found in ClickHouse.
+check-clients: deps
+	@scripts/prerequisites venv curl zstd chromium
+	cargo build --locked --bins
+	cargo test --locked -p tonearm --test it -- --ignored --nocapture each_has_posted_events
+
+# schemathesis asks ingest everything that its /openapi.json describes, EXAMPLES times each; 5xx and what is not
+# described are faults.
+check-openapi: deps
+	@scripts/prerequisites venv
+	cargo build --locked --bins
+	EXAMPLES=$(or $(EXAMPLES),100) cargo test --locked -p tonearm --test it -- --ignored --nocapture no_answer_is_a_5xx
+
+# Fuzzes every parser of what strangers send, or the one that FUZZ names, for SECONDS each. Needs cargo-fuzz and a
+# nightly Rust; without them `cargo check --manifest-path fuzz/Cargo.toml` says at least that it builds.
+fuzz: deps
+	@for target in $(FUZZ); do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target \
+			-- -max_total_time=$(or $(SECONDS),60) || exit 1; \
+	done
 
 # Every benchmark, or one of them; each prints a table and writes target/bench/NAME.json.
 bench: $(addprefix bench-,$(BENCHES))

@@ -32,6 +32,8 @@ mod cors;
 mod deliveries;
 pub mod dlq;
 mod formats;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod geo;
 mod idempotency;
 mod inflate;

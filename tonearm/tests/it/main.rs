@@ -5,7 +5,9 @@
 #[path = "../../support/mod.rs"]
 mod support;
 
+mod clients;
 mod command_line;
+mod described;
 mod keys;
 mod local_stack;
 mod one_listen;

@@ -1,0 +1,100 @@
+//! What `fuzz/` calls: each parser with any bytes. A panic is a bug, and so is an answer that blames us.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use service::Problem;
+use wire::Timestamp;
+
+use crate::body;
+use crate::formats::{Format, cmcd, listenbrainz};
+use crate::inflate::{Encoding, Limits};
+
+/// JSON and NDJSON, cut and read.
+pub fn events(data: &[u8]) {
+    for format in [Format::Json, Format::Ndjson] {
+        read_all(format, &HeaderMap::new(), data);
+    }
+}
+
+/// CloudEvents: one, a batch, and one whose attributes come from the bytes' first lines.
+pub fn cloud_event(data: &[u8]) {
+    for format in [Format::CloudEvent, Format::CloudEventBatch] {
+        read_all(format, &HeaderMap::new(), data);
+    }
+    let mut headers = HeaderMap::new();
+    let mut rest = data;
+    for name in ["ce-specversion", "ce-id", "ce-source", "ce-type", "ce-time", "ce-ext"] {
+        let Some(end) = rest.iter().position(|byte| *byte == b'\n') else { break };
+        if let Ok(value) = HeaderValue::from_bytes(&rest[..end]) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        rest = &rest[end + 1..];
+    }
+    read_all(Format::CloudEventData, &headers, rest);
+}
+
+fn read_all(format: Format, headers: &HeaderMap, data: &[u8]) {
+    let Ok(elements) = format.cut(data).map_err(|problem| blames_the_sender(&problem)) else { return };
+    for element in elements {
+        // What was read is written to Kafka, and read there again.
+        if let Ok(event) = format.read(element, headers, "web") {
+            let written = serde_json::to_vec(&event).expect("an event is written to memory");
+            assert_eq!(wire::event::Event::parse(&written).expect("what we write is an event"), event);
+        }
+    }
+}
+
+pub fn cmcd(data: &[u8]) {
+    let plays = cmcd::plays::Plays::new();
+    for line in body::lines(data).unwrap_or_default() {
+        if let Ok(event) = cmcd::event(line, "web", &plays) {
+            serde_json::to_vec(&event).expect("an event is written to memory");
+        }
+    }
+}
+
+pub fn listens(data: &[u8]) {
+    let now = Timestamp::from_millis(1_795_251_600_000).expect("in range");
+    if let Ok(submission) = listenbrainz::parse(data, now) {
+        let listener = listenbrainz::Listener { app: "web", user_id: "u", pseudonym: "1:p" };
+        assert_eq!(submission.events(&listener, now).len(), submission.listens.len());
+    }
+}
+
+/// Both encodings, within a small bound.
+pub fn inflate(data: &[u8]) {
+    let limits = Limits { max_bytes: 1 << 20, max_ratio: 100 };
+    for encoding in [Encoding::Gzip, Encoding::Zstd] {
+        match crate::inflate::inflate(encoding, data, limits, |_| Ok(())) {
+            Ok(body) => assert!(body.len() <= limits.max_bytes),
+            Err(problem) => blames_the_sender(&problem),
+        }
+    }
+}
+
+fn blames_the_sender(problem: &Problem) {
+    assert!(problem.status.is_client_error(), "{problem:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    type Target = fn(&[u8]);
+
+    /// The seeds of each target, so that none of them rots.
+    #[test]
+    fn seeds_are_read() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+        let targets: [(&str, Target); 5] = [
+            ("events", super::events),
+            ("cloud_event", super::cloud_event),
+            ("cmcd", super::cmcd),
+            ("listens", super::listens),
+            ("inflate", super::inflate),
+        ];
+        for (name, target) in targets {
+            let seeds: Vec<_> =
+                std::fs::read_dir(folder.join(name)).unwrap().map(|seed| seed.unwrap().path()).collect();
+            assert!(!seeds.is_empty(), "{name}");
+            seeds.iter().for_each(|seed| target(&std::fs::read(seed).unwrap()));
+        }
+    }
+}
