@@ -17,7 +17,7 @@ use super::metrics;
 use super::original;
 use super::repeats;
 use super::rows::Table;
-use super::store::{self, Store};
+use super::store::{self, Insert, Store};
 use super::trouble::{Severity, Trouble};
 use super::verdict::{self, Verdict};
 
@@ -92,7 +92,8 @@ impl Job {
     async fn insert(&mut self, store: &Store, sql: &str, token: &str, rows: Bytes) {
         let mut backoff = store::backoff();
         let mut trouble = store.troubles.of(token);
-        while let Err(error) = store.attempt(sql, token, rows.clone(), &mut self.lease).await {
+        let what = Insert { sql, token, rows };
+        while let Err(error) = store.attempt(&what, &mut self.lease, &mut trouble).await {
             metrics::FAILURES.counter(&[("table", self.table.name().to_owned())]).increment(1);
             let passing = verdict::of(&error) == Verdict::Passing;
             trouble.tell(if passing { Severity::Passing } else { Severity::Lasting }, verdict::brief(&error));
@@ -107,18 +108,18 @@ impl Job {
     /// Why ClickHouse refused them; it has none of them.
     async fn insert_rows(&mut self, store: &Store) -> Result<(), String> {
         let (sql, token) = (self.table.insert(), self.token());
-        let rows = Bytes::from(std::mem::take(&mut self.batch.rows));
+        let what = Insert { sql: &sql, token: &token, rows: std::mem::take(&mut self.batch.rows).into() };
         let mut backoff = store::backoff();
         let mut trouble = store.troubles.of(token.as_str());
         let mark = *self.batch.tried.get_or_insert_with(|| store.faults.mark(self.table));
-        while let Err(error) = store.attempt(&sql, &token, rows.clone(), &mut self.lease).await {
+        while let Err(error) = store.attempt(&what, &mut self.lease, &mut trouble).await {
             metrics::FAILURES.counter(&[("table", self.table.name().to_owned())]).increment(1);
             let reason = verdict::brief(&error);
             match verdict::of(&error) {
                 Verdict::Passing => trouble.tell(Severity::Passing, reason),
                 Verdict::Schema => trouble.tell(Severity::Lasting, reason),
                 Verdict::Rows if self.is_at_fault(store, mark, &mut trouble, &reason).await => {
-                    self.batch.rows = rows.into();
+                    self.batch.rows = what.rows.into();
                     return Err(reason);
                 }
                 Verdict::Rows => {}

@@ -17,7 +17,7 @@ use super::lease::Lease;
 use super::letterbox::Letterbox;
 use super::recall::{self, Lookback};
 use super::rows::Table;
-use super::trouble::{Severity, Troubles};
+use super::trouble::{Severity, Trouble, Troubles};
 use super::verdict;
 use super::window::Window;
 
@@ -29,6 +29,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A connection that takes no bytes, or gives no answer, for so long is given up and the insert made again.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const END_TIMEOUT: Duration = Duration::from_secs(120);
+/// After so long without an answer, health says so.
+const SLOW: Duration = Duration::from_secs(5);
 /// For everything else that ClickHouse is asked.
 const ASK_TIMEOUT: Duration = Duration::from_secs(150);
 
@@ -43,6 +45,13 @@ const SETTINGS: [(&str, &str); 7] = [
     // A batch with rows of very many months is slow to insert, but no reason to stand still for ever.
     ("throw_on_max_partitions_per_insert_block", "0"),
 ];
+
+/// What one insert sends, each time it is tried.
+pub(super) struct Insert<'a> {
+    pub(super) sql: &'a str,
+    pub(super) token: &'a str,
+    pub(super) rows: Bytes,
+}
 
 /// Where batches go.
 pub(super) struct Store {
@@ -117,14 +126,30 @@ impl Store {
         tokio::time::timeout(ASK_TIMEOUT, recall::recall(&self.asking, back)).await.context("no answer in time")?
     }
 
-    /// Inserts once, while the partition is ours.
-    pub(super) async fn attempt(&self, sql: &str, token: &str, rows: Bytes, lease: &mut Lease) -> Result<(), Error> {
+    /// Inserts once, while the partition is ours; an answer that is long in coming is told as trouble meanwhile.
+    pub(super) async fn attempt(
+        &self,
+        what: &Insert<'_>,
+        lease: &mut Lease,
+        trouble: &mut Trouble<'_>,
+    ) -> Result<(), Error> {
         // As above.
         let _slot = self.slots.acquire().await;
         lease.hold().await;
-        let client = self.inserting.clone().with_setting("insert_deduplication_token", token);
-        let mut insert = client.insert_formatted_with(sql).with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
-        insert.send(rows).await?;
+        let mut inserting = std::pin::pin!(self.insert(what));
+        match tokio::time::timeout(SLOW, &mut inserting).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                trouble.tell(Severity::Passing, format!("clickhouse has not answered for {SLOW:?}"));
+                inserting.await
+            }
+        }
+    }
+
+    async fn insert(&self, Insert { sql, token, rows }: &Insert<'_>) -> Result<(), Error> {
+        let client = self.inserting.clone().with_setting("insert_deduplication_token", *token);
+        let mut insert = client.insert_formatted_with(*sql).with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
+        insert.send(rows.clone()).await?;
         insert.end().await
     }
 

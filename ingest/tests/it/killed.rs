@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use devstack::Server;
 use rand::RngExt;
+use rustix::process::Pid;
 use serde_json::json;
 use service::config::Loader;
 use service::{Running, Shutdown};
@@ -17,7 +18,7 @@ const CHILD: &str = "INGEST_TEST_CHILD";
 const BATCH: usize = 50;
 
 /// Posts batches, one after another, until it is told to stop; tells how many events were accepted.
-fn stream(ingest: Arc<Running>, stop: Shutdown) -> JoinHandle<u64> {
+pub(crate) fn stream(ingest: Arc<Running>, stop: Shutdown) -> JoinHandle<u64> {
     tokio::spawn(async move {
         let mut accepted = 0;
         while !stop.is_cancelled() {
@@ -51,6 +52,12 @@ impl SinkProcess {
         command.args(["--exact", "killed::sink_process", "--ignored", "--nocapture"]);
         command.envs(stack.environment.iter().cloned()).envs(more.iter().copied()).env(CHILD, "1");
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+}
+
+impl SinkProcess {
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
     }
 }
 

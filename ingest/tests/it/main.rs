@@ -23,4 +23,6 @@ mod rows;
 mod royalties;
 mod spool;
 mod stats;
+mod stopped;
 mod support;
+mod waits;

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full};
 use ingest::audit::{Hours, InstanceAudit};
 use ingest::keys::{Grant, NewKey};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::groups::GroupMemberInfo;
 use rdkafka::producer::FutureRecord;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde_json::{Value, json};
@@ -169,6 +170,42 @@ impl Stack {
         let end = move |partition| consumer.fetch_watermarks(&topic, partition, Duration::from_secs(20)).unwrap().1;
         let ends = tokio::task::spawn_blocking(move || (0..partitions).map(end).sum::<i64>());
         ends.await.unwrap().unsigned_abs()
+    }
+
+    /// Each member of the sinks' group, with its number of partitions.
+    async fn sinks(&self) -> (String, Vec<usize>) {
+        let consumer: BaseConsumer = service::kafka::client_config(&self.kafka).create().unwrap();
+        let group = format!("{}.sink", self.kafka.topic_prefix);
+        let ask = move || {
+            let groups = consumer.fetch_group_list(Some(&group), Duration::from_secs(20)).unwrap();
+            let Some(found) = groups.groups().first() else { return (String::new(), Vec::new()) };
+            let size = |member: &GroupMemberInfo| member.assignment().map_or(0, <[u8]>::len);
+            (found.state().to_owned(), found.members().iter().map(size).collect())
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    }
+
+    /// The ids that Kafka has given to the sinks: one that left and came back has another.
+    pub(crate) async fn members(&self) -> Vec<String> {
+        let consumer: BaseConsumer = service::kafka::client_config(&self.kafka).create().unwrap();
+        let group = format!("{}.sink", self.kafka.topic_prefix);
+        let ask = move || {
+            let groups = consumer.fetch_group_list(Some(&group), Duration::from_secs(20)).unwrap();
+            groups.groups()[0].members().iter().map(|member| member.id().to_owned()).collect()
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    }
+
+    /// Waits until two sinks share the partitions.
+    pub(crate) async fn both_have_partitions(&self) {
+        // An assignment of nothing is a few bytes of versions.
+        const NOTHING: usize = 16;
+        eventually(Duration::from_secs(60), || async {
+            let (state, sizes) = self.sinks().await;
+            let sharing = state == "Stable" && sizes.len() == 2 && sizes.iter().all(|size| *size > NOTHING);
+            if sharing { Ok(()) } else { Err(format!("{state}, {sizes:?}")) }
+        })
+        .await;
     }
 
     /// Hands messages to Kafka as they are.
