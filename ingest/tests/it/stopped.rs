@@ -19,7 +19,7 @@ use crate::waits::Stopped;
 const SMALL: [(&str, &str); 2] = [("TONEARM_SINK_BATCH_ROWS", "40"), ("TONEARM_SINK_BATCH_WAIT", "20ms")];
 const LONGER_THAN_A_SESSION: Duration = Duration::from_secs(14);
 
-fn named<'a>(id: &'a str) -> Vec<(&'a str, &'a str)> {
+fn named(id: &str) -> Vec<(&str, &str)> {
     [("TONEARM_SINK_ID", id)].into_iter().chain(SMALL).collect()
 }
 
