@@ -3,7 +3,7 @@
 pub mod chunks;
 pub mod head;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -41,8 +41,10 @@ pub struct Object {
     excused_until: AtomicI64,
     /// The origin sends the whole whatever part is asked for.
     ignores_ranges: AtomicBool,
-    /// Superseded, purged or evicted: nothing more is stored of it.
+    /// Superseded, purged or evicted: nothing more is stored of it, once [`Object::lingers`] is over.
     gone: AtomicBool,
+    /// Counted only of what could not be fetched again.
+    readers: AtomicUsize,
     on_disk: Chunks,
     disk_bytes: AtomicU64,
     /// At most one a chunk, in practice one or two; locked only where a chunk is missing.
@@ -63,6 +65,7 @@ impl Object {
             excused_until: AtomicI64::new(0),
             ignores_ranges: AtomicBool::new(false),
             gone: AtomicBool::new(false),
+            readers: AtomicUsize::new(0),
             on_disk: Chunks::new(description.size.map(|size| size.div_ceil(CHUNK))),
             disk_bytes: AtomicU64::new(0),
             fills: Mutex::new(Vec::new()),
@@ -140,12 +143,30 @@ impl Object {
 
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.gone.load(Relaxed)
+        self.gone.load(SeqCst) && !self.lingers()
     }
 
-    /// True for the one caller that ends it.
+    /// What cannot be fetched again stays for those who are reading it, though nobody new gets it: one
+    /// client's request must not break another's answer.
+    fn lingers(&self) -> bool {
+        !self.combinable && self.readers.load(SeqCst) > 0
+    }
+
+    /// True for the one caller that is to remove it; where it lingers, that is its last reader.
     pub fn end(&self) -> bool {
-        !self.gone.swap(true, Relaxed)
+        !self.gone.swap(true, SeqCst) && !self.lingers()
+    }
+
+    pub(crate) fn begin_reading(&self) {
+        if !self.combinable {
+            self.readers.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// True where it is to be removed now. An end at this very moment may find the same, and to remove it
+    /// twice does no harm.
+    pub(crate) fn end_reading(&self) -> bool {
+        !self.combinable && self.readers.fetch_sub(1, SeqCst) == 1 && self.gone.load(SeqCst)
     }
 
     /// The checksum of a chunk that is on disk.

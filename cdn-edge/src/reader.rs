@@ -46,10 +46,19 @@ pub struct Reader {
     source: Source,
 }
 
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if self.object.end_reading() {
+            self.library.cache.disk.remove(self.object.clone());
+        }
+    }
+}
+
 impl Reader {
     /// `range` must lie within the object, as far as its size is known.
     #[must_use]
     pub fn new(library: Arc<Library>, object: Arc<Object>, range: Range<u64>) -> Self {
+        object.begin_reading();
         Self { library, object, next: range.start, end: range.end, following: None, source: Source::Memory }
     }
 

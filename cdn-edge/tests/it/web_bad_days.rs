@@ -79,8 +79,13 @@ async fn bodies_that_break_off_are_errors_and_are_not_kept() {
                 *head = text.replace("\r\n\r\n", &format!("\r\n{field}\r\n")).into_bytes();
             }
             web.put(&path, [reply, Reply::new(200, &[], "well")]);
-            let came = get(&format!("{}{path}", stage.url)).await.body.expect_err(name);
-            assert!(came == bytes[..came.len()], "{name} {kept}");
+            let got = get(&format!("{}{path}", stage.url)).await;
+            match got.body {
+                Err(came) => assert!(came == bytes[..came.len()], "{name} {kept}"),
+                // A failure that overtakes the first bytes is told by a status; a reset may come before any head
+                // did, and what is safe is then asked again.
+                Ok(body) => assert!(got.status == 502 || (name == "a reset" && body == "well"), "{name} {kept}"),
+            }
             assert_eq!(get(&format!("{}{path}", stage.url)).await.bytes(), "well", "{name} {kept}");
         }
     }

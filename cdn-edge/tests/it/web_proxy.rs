@@ -295,3 +295,22 @@ async fn a_connection_that_says_nothing_does_not_hold_a_stop() {
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     tokio::time::timeout(std::time::Duration::from_secs(9), stage.stop()).await.expect("before its patience ends");
 }
+
+#[tokio::test]
+async fn whoever_reads_what_cannot_be_fetched_again_is_left_to_it() {
+    let (web, one, two) = (Web::start().await, noise(3, 24 << 20), noise(4, 24 << 20));
+    // Stored, for it can be asked about, but never fresh; its weak tag lets no parts be put together.
+    let weak = |tag: &'static str, bytes: &[u8]| Reply::new(200, &[("ETag", tag)], bytes);
+    web.put("/a", [weak("W/\"1\"", &one), weak("W/\"2\"", &two)]);
+    let stage = Stage::public(&web, |config| config.edge.cache_memory = bytesize::ByteSize::mib(2)).await;
+    let mut slow = open(Method::GET, &stage.at("a"), &[]).await;
+    let begun = slow.next().await.unwrap().unwrap();
+    assert!(get(&stage.at("a")).await.bytes() == &two);
+    assert_eq!(web.last().header("if-none-match"), "W/\"1\"");
+    assert!([&begun[..], &slow.rest().await.expect("the first answer to its end")].concat() == one);
+    let files = || std::fs::read_dir(stage.dir.path().join("objects")).into_iter().flatten().flatten();
+    eventually("the first answer leaves the disk", || async {
+        files().flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten()).count() == 1
+    })
+    .await;
+}
