@@ -2,11 +2,11 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEVSTACK := $(TARGET)/release/devstack
-BENCHES := event route hit
+BENCHES := event route hit stores
 
 FUZZ := events cloud_event cmcd listens inflate
 
-.PHONY: check-clients check-openapi fuzz up down reset deps test lint bench $(addprefix bench-,$(BENCHES))
+.PHONY: check-clients check-openapi chaos-ingest fuzz up down reset deps test lint bench $(addprefix bench-,$(BENCHES))
 
 # Builds and starts everything on this machine, plays one listen, and stays until Ctrl-C; with DETACH=1 it returns then.
 up: deps
@@ -29,6 +29,11 @@ deps:
 test: deps
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
+
+# Kills and stops of every part of ingestion under load, and after each round the proof; ROUNDS=20, SEED= repeats a plan.
+chaos-ingest: deps
+	cargo build --locked -p tonearm -p devstack --bins
+	ROUNDS=$(or $(ROUNDS),20) SEED=$(SEED) cargo test --locked -p tonearm --test chaos
 
 # Formatting, clippy with warnings denied, and docker-compose.yml against compose's own rules.
 lint: deps

@@ -17,6 +17,7 @@
 
 mod extent;
 mod finding;
+mod forgotten;
 mod hours;
 mod ids;
 mod instances;
@@ -37,6 +38,7 @@ use service::config::{ClickHouseConfig, KafkaConfig, Loader};
 use wire::Timestamp;
 
 pub use finding::{Finding, Grade};
+pub use forgotten::Forgotten;
 pub use hours::{Hours, NotAnHour};
 pub use ids::IdsAudit;
 pub use instances::InstanceAudit;
@@ -60,6 +62,14 @@ impl Config {
     }
 }
 
+/// Whether the sink has stored, after a moment's wait, all that Kafka has now.
+///
+/// # Errors
+/// When Kafka does not answer.
+pub(crate) async fn reached(kafka: &KafkaConfig, hours: Hours) -> anyhow::Result<bool> {
+    Ok(watermark::reach(kafka, hours).await?.caught_up)
+}
+
 /// What was looked at and what was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Audit {
@@ -72,6 +82,7 @@ pub struct Audit {
     pub topics: Vec<TopicAudit>,
     pub instances: Vec<InstanceAudit>,
     pub views: Vec<ViewAudit>,
+    pub forgotten: Forgotten,
 }
 
 /// Audits the received hours; none given means all that are kept.
@@ -102,6 +113,8 @@ pub async fn run(config: &Config, hours: Hours) -> anyhow::Result<Audit> {
     for view in &views {
         view.judge(reached.caught_up, &mut findings);
     }
+    let forgotten = forgotten::audit(&store).await?;
+    forgotten.judge(&mut findings);
     let verdict = Grade::of(&findings);
-    Ok(Audit { at, hours, verdict, findings, topics, instances, views })
+    Ok(Audit { at, hours, verdict, findings, topics, instances, views, forgotten })
 }

@@ -31,6 +31,7 @@ mod config;
 mod cors;
 mod deliveries;
 pub mod dlq;
+pub mod erase;
 mod formats;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;

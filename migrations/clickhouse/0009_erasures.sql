@@ -17,8 +17,9 @@ CREATE TABLE IF NOT EXISTS erased (
     _partition UInt32 COMMENT 'partition of that topic' CODEC(T64, ZSTD(1)),
     _offset UInt64 COMMENT 'offset in that partition' CODEC(Delta, ZSTD(1)),
     received_at DateTime64(3, 'UTC') COMMENT 'when it was received' CODEC(DoubleDelta, ZSTD(1)),
-    ingest_id LowCardinality(String) COMMENT 'the ingest process that accepted it; empty where it was a repeat or a dead letter',
-    ingest_seq UInt64 COMMENT 'that process''s number; 0 where it was a repeat or a dead letter' CODEC(Delta, ZSTD(1)),
+    ingest_id LowCardinality(String) COMMENT 'the ingest process that accepted it',
+    ingest_seq UInt64 COMMENT 'that process''s number' CODEC(Delta, ZSTD(1)),
+    id UUID COMMENT 'its event_id, which is chance: the sink knows by it what is sent again' CODEC(NONE),
     from_table LowCardinality(String) COMMENT 'the table it was erased from',
     erasure_id UUID COMMENT 'the erasure that took it'
 )

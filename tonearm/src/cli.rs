@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::edge::EdgeArgs;
-use crate::{audit, dlq, keys, listen, royalties};
+use crate::{audit, dlq, erase, keys, listen, royalties};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -43,6 +43,8 @@ pub(crate) enum Command {
     /// Freeze a day's streams by track, and show what is to be paid
     #[command(subcommand)]
     Royalties(royalties::Command),
+    /// Forget a listener: events, plays, dead letters; and store the proof
+    Erase(erase::Options),
     /// Listen to a track as a player does
     Listen(listen::Options),
 }

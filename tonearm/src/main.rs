@@ -4,6 +4,7 @@ mod audit;
 mod cli;
 mod dlq;
 mod edge;
+mod erase;
 mod keys;
 mod listen;
 mod migrate;
@@ -42,6 +43,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Keys(command) => keys::run(command),
         Command::Dlq(command) => dlq::run(command),
         Command::Royalties(command) => royalties::run(command),
+        Command::Erase(options) => erase::run(&options),
         Command::Listen(options) => listen::run(options),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -62,6 +62,12 @@ impl Server {
         drop(self);
     }
 
+    /// SIGSTOP, or SIGCONT after it.
+    pub fn freeze(&self, still: bool) -> anyhow::Result<()> {
+        let signal = if still { rustix::process::Signal::STOP } else { rustix::process::Signal::CONT };
+        Ok(rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)?)
+    }
+
     /// SIGTERM, and the status it ends with.
     pub fn terminate(mut self) -> anyhow::Result<std::process::ExitStatus> {
         let pid = rustix::process::Pid::from_child(&self.child);

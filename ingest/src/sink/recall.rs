@@ -40,6 +40,7 @@ pub(super) async fn recall(client: &Client, back: &Lookback) -> anyhow::Result<W
     let mut found = client
         .query(&back.sql())
         .bind(&back.topic)
+        .bind(&back.topic)
         .fetch::<Found>()
         .context("cannot ask for a partition's last ids")?;
     let mut known = Vec::new();
@@ -59,7 +60,9 @@ impl Lookback {
         format!(
             "SELECT _offset, {id} AS id, false AS refused FROM {name} WHERE {range} UNION ALL \
              SELECT _offset, assumeNotNull(id) AS id, true AS refused FROM dead_letter \
-             WHERE topic = ? AND {range} AND id IS NOT NULL"
+             WHERE topic = ? AND {range} AND id IS NOT NULL UNION ALL \
+             SELECT _offset, id, false AS refused FROM erased \
+             WHERE topic = ? AND {range} AND from_table = '{name}'"
         )
     }
 }

@@ -174,7 +174,7 @@ async fn counted(stack: &Stack, ingest_id: &str, numbers: &[u64], tally: Value) 
     for number in numbers {
         let accepted = json!({
             "event": event(), "app": "web", "ingest_id": ingest_id, "received_at": now, "event_ts": now,
-            "skew_ms": 0, "ingest_seq": number
+            "skew_ms": 0, "wire_format": "json", "ingest_seq": number
         });
         produce(&producer, Topic::Listens.name(&stack.kafka.topic_prefix), &accepted).await;
     }

@@ -8,6 +8,7 @@ mod away;
 mod bad_input;
 mod compressed;
 mod dlq;
+mod erase;
 mod formats;
 mod keys;
 mod killed;

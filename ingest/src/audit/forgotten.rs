@@ -1,0 +1,41 @@
+//! Listeners who were forgotten stay forgotten: what was received before an erasure and stored after it is
+//! named until the erasure is run again.
+
+use clickhouse::Row;
+use serde::{Deserialize, Serialize};
+
+use super::finding::{Finding, Grade};
+use super::store::Store;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Row, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// Listeners with a proof of erasure.
+    pub erasures: u64,
+    /// Events of theirs that came back.
+    pub events: u64,
+    pub listeners: u64,
+}
+
+pub(super) async fn audit(store: &Store) -> anyhow::Result<Forgotten> {
+    let erased = "SELECT arrayJoin(user_hashes) AS hash, max(erased_at) AS erased_at FROM erasures GROUP BY hash";
+    let sql = format!(
+        "SELECT assumeNotNull((SELECT uniqExact(user_hashes) FROM erasures)) AS erasures, count() AS events, \
+         uniqExact(user_id) AS listeners \
+         FROM events AS e INNER JOIN ({erased}) AS f ON e.user_id = f.hash \
+         WHERE e.user_id IN (SELECT arrayJoin(user_hashes) FROM erasures) AND e.received_at < f.erased_at"
+    );
+    store.one("events of forgotten listeners", &sql).await
+}
+
+impl Forgotten {
+    pub(super) fn judge(&self, findings: &mut Vec<Finding>) {
+        if self.events > 0 {
+            let Self { events, listeners, .. } = self;
+            let what = format!(
+                "{events} events of {listeners} listeners came back after their erasure, from a spool or a replay: \
+                 run `tonearm erase` for them again"
+            );
+            findings.push(Finding::new(Grade::Off, "events", what));
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Forgetting a listener: `tonearm erase --user X`.
+//!
+//! The path of one erasure: the name becomes every keyed hash that may stand for it; [`rows`] writes down
+//! where in Kafka the listener's events lay, in `erased`, so that an audit counts them in; [`targets`] takes
+//! the plays out of every roll-up that knows listeners; then the events go, with a lightweight delete and
+//! physically after it, and the repeats and dead letters with them; [`remains`] says what lies elsewhere and
+//! until when. The [`Proof`] is stored in `erasures`.
+//!
+//! What is the listener's: every event of a play that names them, whole, and of their sessions every play that
+//! names nobody. A play that names another listener is theirs. Of the deliveries and decisions that such an event
+//! names, the row stays, for bytes and load are the operator's own books, and its network is blanked: with the
+//! event gone, nothing else in them leads to a person.
+//! What stays: sums over many listeners. A roll-up without listeners keeps its counts, and its sketches of
+//! different listeners cannot forget one; both say how many, never who. What is kept of an erased row is where
+//! it lay in Kafka, its number and its random id: by that the sink still knows it when it is sent again.
+//!
+//! Promised: cut off at any point and run again, it goes on where it was; when it has found nothing, nothing is
+//! left in ClickHouse. The sink never reads again below what it has committed, so what Kafka keeps until
+//! its retention does not come back; what was spooled or not yet stored may come later, and the audit names
+//! it until the erasure is run again.
+//! Not promised: anything about backups, and about what was exported.
+
+mod find;
+mod proof;
+mod remains;
+mod rows;
+mod store;
+mod targets;
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+use service::config::{ClickHouseConfig, KafkaConfig, Loader, PostgresConfig};
+use uuid::Uuid;
+use wire::Timestamp;
+use wire::topic::Topic;
+
+use crate::audit::{Hours, reached};
+use crate::privacy::{self, Subject};
+
+pub use proof::{Count, Proof};
+pub use remains::Remains;
+
+use store::Store;
+
+/// All that the erasure reads.
+#[derive(Debug, Clone, Serialize)]
+pub struct Config {
+    pub kafka: KafkaConfig,
+    pub clickhouse: ClickHouseConfig,
+    pub postgres: PostgresConfig,
+}
+
+impl Config {
+    pub fn read(loader: &mut Loader) -> Self {
+        Self { kafka: loader.section(), clickhouse: loader.section(), postgres: loader.section() }
+    }
+}
+
+/// A listener who goes on listening meanwhile is chased this often, and then said to be still there.
+const PASSES: usize = 5;
+
+/// One erasure, under way.
+pub(crate) struct Erasure {
+    id: Uuid,
+    listens: String,
+    /// Each a version and base64: no quotes.
+    hashes: Vec<String>,
+}
+
+/// Erases a listener, and stores the proof where there was anything to erase, or never was a proof before.
+///
+/// # Errors
+/// When PostgreSQL, Kafka or ClickHouse fail; what was done is done, and running it again does the rest.
+pub async fn run(config: &Config, user: &str) -> anyhow::Result<Proof> {
+    ensure!(!user.is_empty(), "a listener's name is needed");
+    let erased_at = Timestamp::now();
+    let hashes = hashes(config, user).await?;
+    let store = Store::new(&config.clickhouse);
+    // What Kafka has now should be stored first, or it would come after us.
+    let caught_up = reached(&config.kafka, Hours::default()).await?;
+    let erasure = Erasure { id: Uuid::now_v7(), listens: Topic::Listens.name(&config.kafka.topic_prefix), hashes };
+    let mut proof = Proof::new(erasure.id, erased_at, erasure.hashes.clone());
+    proof.earlier = proof::earlier(&store, &erasure).await?;
+    for _ in 0..PASSES {
+        proof.complete = erasure.pass(&store, &mut proof).await? == 0;
+        if proof.complete {
+            break;
+        }
+    }
+    proof.remains = remains::ask(&config.kafka, &store, caught_up, &proof).await?;
+    if proof.total() > 0 || proof.earlier.is_none() {
+        proof::keep(&store, &proof).await?;
+    }
+    Ok(proof)
+}
+
+async fn hashes(config: &Config, user: &str) -> anyhow::Result<Vec<String>> {
+    let pool = service::postgres::pool(&config.postgres)?;
+    let pseudonyms = privacy::read(&pool).await;
+    pool.close().await;
+    Ok(pseudonyms.context("cannot tell how the listener is stored")?.all(Subject::User, user))
+}
+
+impl Erasure {
+    /// One look at everything; how many rows it took. Everything that leads from a play to what else is touched is
+    /// done while the events are still there, and they go last.
+    async fn pass(&self, store: &Store, proof: &mut Proof) -> anyhow::Result<u64> {
+        let before = proof.total();
+        rows::write_down(store, self).await?;
+        proof.add("deliveries.client_net", rows::blank(store, self, "deliveries").await?);
+        proof.add("decisions.client_net", rows::blank(store, self, "decisions").await?);
+        for (target, taken) in targets::clean(store, self).await? {
+            proof.add(&target, taken);
+        }
+        for table in ["repeats", "dead_letter", "events"] {
+            proof.add(table, rows::delete(store, self, table).await?);
+        }
+        Ok(proof.total() - before)
+    }
+}

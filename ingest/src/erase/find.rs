@@ -1,0 +1,42 @@
+//! The conditions by which a listener's rows are found.
+
+use super::Erasure;
+
+/// What makes a play, as `play_states` and the view `plays` group events.
+pub(super) const PLAY: &str = "app, session_id, track_id, play_id";
+
+impl Erasure {
+    /// `'1:abc', '2:def'`
+    pub(super) fn hashes_sql(&self) -> String {
+        self.hashes.iter().map(|hash| format!("'{hash}'")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The listener's plays: those that name them, and in their sessions those that name nobody.
+    pub(super) fn plays(&self) -> String {
+        let hashes = self.hashes_sql();
+        format!(
+            "SELECT {PLAY} FROM events WHERE (app, session_id) IN \
+             (SELECT app, session_id FROM events WHERE user_id IN ({hashes})) \
+             GROUP BY {PLAY} HAVING max(user_id IN ({hashes})) OR max(user_id) = ''"
+        )
+    }
+
+    /// Where erased rows of a table lie, by any erasure: one that was cut off is finished by the next.
+    pub(super) fn written_down(&self, table: &str) -> String {
+        format!(
+            "(_partition, _offset) IN (SELECT _partition, _offset FROM erased \
+             WHERE topic = '{}' AND from_table = '{table}')",
+            self.listens
+        )
+    }
+
+    /// Dead letters carry the event as ingest wrote it, if it is one at all.
+    pub(super) fn letters(&self) -> String {
+        format!("multiSearchAny(payload, [{}])", self.hashes_sql())
+    }
+
+    pub(super) fn repeats(&self) -> String {
+        let listens = &self.listens;
+        format!("id IN (SELECT id FROM erased WHERE topic = '{listens}' AND from_table = 'events')")
+    }
+}

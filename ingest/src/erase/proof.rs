@@ -1,0 +1,108 @@
+//! What was erased, as it is printed and stored.
+
+use std::fmt;
+
+use clickhouse::Row;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use wire::Timestamp;
+
+use super::Erasure;
+use super::remains::Remains;
+use super::store::Store;
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Proof {
+    pub erasure_id: Uuid,
+    pub erased_at: Timestamp,
+    /// The listener, as every version of the key writes the name.
+    pub user_hashes: Vec<String>,
+    pub counts: Vec<Count>,
+    /// The last look found nothing.
+    pub complete: bool,
+    pub remains: Vec<Remains>,
+    /// When the listener was erased the last time before.
+    pub earlier: Option<Timestamp>,
+}
+
+/// Rows of a table that were erased, or a column of a table that was blanked in so many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Count {
+    pub table: String,
+    pub rows: u64,
+}
+
+impl Proof {
+    pub(super) fn new(erasure_id: Uuid, erased_at: Timestamp, user_hashes: Vec<String>) -> Self {
+        let (counts, remains) = (Vec::new(), Vec::new());
+        Self { erasure_id, erased_at, user_hashes, counts, complete: false, remains, earlier: None }
+    }
+
+    pub(super) fn add(&mut self, table: &str, rows: u64) {
+        match self.counts.iter_mut().find(|count| count.table == table) {
+            Some(count) => count.rows += rows,
+            None => self.counts.push(Count { table: table.to_owned(), rows }),
+        }
+    }
+
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts.iter().map(|count| count.rows).sum()
+    }
+}
+
+#[derive(Debug, Row, Deserialize)]
+struct Earlier {
+    times: u64,
+    last: i64,
+}
+
+/// When this listener was erased before, if ever.
+pub(super) async fn earlier(store: &Store, erasure: &Erasure) -> anyhow::Result<Option<Timestamp>> {
+    let sql = format!(
+        "SELECT count() AS times, toUnixTimestamp64Milli(max(erased_at)) AS last FROM erasures \
+         WHERE hasAny(user_hashes, [{}])",
+        erasure.hashes_sql()
+    );
+    let found: Earlier = store.client().query(&sql).fetch_one().await?;
+    Ok(Timestamp::from_millis(found.last).filter(|_| found.times > 0))
+}
+
+pub(super) async fn keep(store: &Store, proof: &Proof) -> anyhow::Result<()> {
+    let quoted = |texts: Vec<&str>| texts.iter().map(|text| format!("'{text}'")).collect::<Vec<_>>().join(", ");
+    let hashes = quoted(proof.user_hashes.iter().map(String::as_str).collect());
+    let tables = quoted(proof.counts.iter().map(|count| count.table.as_str()).collect());
+    let rows = proof.counts.iter().map(|count| format!("toUInt64({})", count.rows)).collect::<Vec<_>>().join(", ");
+    // Ours to the last letter, but for names of topics.
+    let remains = serde_json::to_string(&proof.remains)?.replace('\\', "\\\\").replace('\'', "\\'");
+    let sql = format!(
+        "INSERT INTO erasures (erasure_id, erased_at, user_hashes, `counts.table`, `counts.rows`, remains) \
+         SELECT '{}', fromUnixTimestamp64Milli({}, 'UTC'), [{hashes}], [{tables}], [{rows}], '{remains}'",
+        proof.erasure_id,
+        proof.erased_at.as_millis()
+    );
+    store.run("store the proof", &sql).await
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Erasure {} of {}", self.erasure_id, self.erased_at)?;
+        if let Some(earlier) = self.earlier {
+            writeln!(f, "The listener was erased before, on {earlier}.")?;
+        }
+        for count in self.counts.iter().filter(|count| count.rows > 0) {
+            writeln!(f, "{:>12}  {}", count.rows, count.table)?;
+        }
+        if self.total() == 0 {
+            writeln!(f, "Nothing was found.")?;
+        }
+        if !self.complete {
+            writeln!(f, "The listener goes on listening: run it again.")?;
+        }
+        writeln!(f, "What remains:")?;
+        for remains in &self.remains {
+            writeln!(f, "- {remains}")?;
+        }
+        Ok(())
+    }
+}

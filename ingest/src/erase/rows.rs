@@ -1,0 +1,70 @@
+//! Rows of the tables that have a place in Kafka: written down first, then taken.
+
+use super::Erasure;
+use super::store::Store;
+
+/// Writes down where the listener's rows lie. From here on the erasure can be finished, whatever happens.
+pub(super) async fn write_down(store: &Store, erasure: &Erasure) -> anyhow::Result<()> {
+    let Erasure { id, listens, .. } = erasure;
+    let insert = "INSERT INTO erased (topic, _partition, _offset, received_at, ingest_id, ingest_seq, id, from_table, erasure_id)";
+    let plays = erasure.plays();
+    let events = format!(
+        "{insert} SELECT '{listens}', _partition, _offset, received_at, ingest_id, ingest_seq, event_id, 'events', '{id}' \
+         FROM events WHERE ({}) IN ({plays}) AND NOT ({})",
+        super::find::PLAY,
+        erasure.written_down("events")
+    );
+    store.run("write down the listener's events", &events).await?;
+    let repeats = format!(
+        "{insert} SELECT topic, _partition, _offset, received_at, ingest_id, ingest_seq, id, 'repeats', '{id}' \
+         FROM repeats WHERE topic = '{listens}' AND {} AND NOT ({})",
+        erasure.repeats(),
+        erasure.written_down("repeats")
+    );
+    store.run("write down the listener's repeats", &repeats).await?;
+    let letters = format!(
+        "{insert} SELECT topic, _partition, _offset, received_at, JSONExtractString(payload, 'ingest_id'), \
+         JSONExtractUInt(payload, 'ingest_seq'), toUUIDOrZero(JSONExtractString(payload, 'event', 'event_id')), \
+         'dead_letter', '{id}' FROM dead_letter WHERE topic = '{listens}' AND {} AND NOT ({})",
+        erasure.letters(),
+        erasure.written_down("dead_letter")
+    );
+    store.run("write down the listener's dead letters", &letters).await
+}
+
+/// Takes the rows that are written down: out of sight at once, and then off the disk.
+pub(super) async fn delete(store: &Store, erasure: &Erasure, table: &str) -> anyhow::Result<u64> {
+    let condition = match table {
+        "events" => erasure.written_down(table),
+        _ => format!("topic = '{}' AND {}", erasure.listens, erasure.written_down(table)),
+    };
+    take(store, table, &condition).await
+}
+
+/// How many there were.
+pub(super) async fn take(store: &Store, table: &str, condition: &str) -> anyhow::Result<u64> {
+    let count = format!("SELECT count() FROM {table} WHERE {condition}");
+    let found = store.number(&format!("rows of {table}"), &count).await?;
+    if found > 0 {
+        store.run(&format!("delete from {table}"), &format!("DELETE FROM {table} WHERE {condition}")).await?;
+        let physically = format!("ALTER TABLE {table} APPLY DELETED MASK");
+        store.run(&format!("delete from {table} physically"), &physically).await?;
+    }
+    Ok(found)
+}
+
+/// Takes the network out of what the listener's events were delivered and decided by.
+pub(super) async fn blank(store: &Store, erasure: &Erasure, table: &str) -> anyhow::Result<u64> {
+    let condition = format!(
+        "client_net != '' AND decision_id IN (SELECT assumeNotNull(decision_id) FROM events \
+         WHERE decision_id IS NOT NULL AND {})",
+        erasure.written_down("events")
+    );
+    let count = format!("SELECT count() FROM {table} WHERE {condition}");
+    let found = store.number(&format!("networks in {table}"), &count).await?;
+    if found > 0 {
+        let update = format!("ALTER TABLE {table} UPDATE client_net = '' WHERE {condition}");
+        store.run(&format!("blank networks in {table}"), &update).await?;
+    }
+    Ok(found)
+}

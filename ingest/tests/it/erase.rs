@@ -1,0 +1,158 @@
+//! A listener is forgotten everywhere, and the numbers still add up.
+
+use std::time::Duration;
+
+use http::Method;
+use ingest::audit::{Audit, Grade, Hours};
+use ingest::erase::Proof;
+use rdkafka::producer::FutureRecord;
+use serde_json::{Value, json};
+use service::client::ApiClient;
+use service::config::Loader;
+use uuid::Uuid;
+use wire::topic::Topic;
+
+use crate::landing::delivery;
+use crate::support::{ADMIN_TOKEN, Stack, event, eventually, post};
+
+const DECISION: &str = "01935b0e-0000-7000-8000-00000000000d";
+
+async fn erase(stack: &Stack, user: &str) -> Proof {
+    let mut loader = Loader::new(None, stack.environment.clone()).unwrap();
+    let config = ingest::erase::Config::read(&mut loader);
+    ingest::erase::run(&config, user).await.unwrap()
+}
+
+async fn audit(stack: &Stack) -> Audit {
+    let mut loader = Loader::new(None, stack.environment.clone()).unwrap();
+    let config = ingest::audit::Config::read(&mut loader);
+    ingest::audit::run(&config, Hours::default()).await.unwrap()
+}
+
+fn played(user: Option<&str>, session: &str, play: &str) -> Value {
+    let mut event = event();
+    (event["session_id"], event["play_id"]) = (json!(session), json!(play));
+    if let Some(user) = user {
+        event["user_id"] = json!(user);
+        event["decision_id"] = json!(DECISION);
+    }
+    event
+}
+
+/// Four plays in two sessions: Anna's, one of nobody in her session, Bert's in her session, Bert's own.
+fn story() -> Vec<Value> {
+    let mut all = Vec::new();
+    for _ in 0..10 {
+        all.push(played(Some("anna"), "s-anna", "p-1"));
+        all.push(played(None, "s-anna", "p-1"));
+        all.push(played(None, "s-anna", "p-2"));
+        all.push(played(Some("bert"), "s-anna", "p-3"));
+        all.push(played(Some("bert"), "s-bert", "p-4"));
+    }
+    all
+}
+
+async fn said(stack: &Stack, table: &str, hashes: &[String]) -> u64 {
+    let list = hashes.iter().map(|hash| format!("'{hash}'")).collect::<Vec<_>>().join(", ");
+    stack.number(&format!("SELECT count() FROM {table} WHERE user_id IN ({list})")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_is_forgotten_and_the_audit_still_holds() {
+    let stack = Stack::new().await;
+    let (ingest, _sink) = (stack.ingest(&[]).await, stack.sink(&[]).await);
+    let story = story();
+    assert_eq!(post(&ingest, &json!(story)).await.status, 202);
+    assert_eq!(post(&ingest, &json!(story[..5])).await.status, 202, "sent again");
+    let api = ApiClient::new(Duration::from_secs(30)).with_bearer(ADMIN_TOKEN);
+    let url = format!("{}/v1/deliveries", ingest.url());
+    let mut other = delivery();
+    (other["delivery_id"], other["decision_id"]) = (json!(Uuid::now_v7()), json!(Uuid::now_v7()));
+    let sent = api.send_json(Method::POST, &url, &json!({"deliveries": [delivery(), other]})).await.unwrap();
+    assert_eq!(sent.status, 202);
+    stack.until("SELECT count() FROM deliveries", 2).await;
+    stack.until("SELECT uniqExact(event_id) FROM events", 50).await;
+    let hashes = set_aside_a_letter(&stack).await;
+    eventually(Duration::from_secs(60), || async {
+        let audit = audit(&stack).await;
+        if audit.verdict == Grade::Holds { Ok(()) } else { Err(audit.to_string()) }
+    })
+    .await;
+
+    let proof = erase(&stack, "anna").await;
+    let counted = |table: &str| proof.counts.iter().find(|count| count.table == table).map_or(0, |count| count.rows);
+    let kept = stack.number("SELECT count() FROM events").await;
+    assert_eq!((counted("dead_letter"), counted("deliveries.client_net"), proof.complete), (1, 1, true), "{proof}");
+    assert!(counted("events") >= 30 && proof.earlier.is_none(), "{proof}");
+    assert_eq!(kept, stack.number("SELECT count() FROM events WHERE play_id IN ('p-3', 'p-4')").await);
+    assert_eq!(stack.number("SELECT uniqExact(event_id) FROM events").await, 20, "Bert's are there");
+    assert_eq!(stack.number("SELECT count() FROM deliveries WHERE client_net = ''").await, 1);
+    assert_eq!(said(&stack, "events", &hashes).await, 0);
+    assert!(proof.remains.iter().any(|remains| remains.place.starts_with("Kafka") && remains.until.is_some()));
+    let told = audit(&stack).await;
+    assert_eq!(told.verdict, Grade::Holds, "{told}");
+    let erased: u64 = told.topics[0].partitions.iter().map(|partition| partition.counts.erased).sum();
+    assert_eq!(erased, stack.number("SELECT count() FROM erased").await, "{told}");
+    nothing_names_the_listener(&stack, &hashes).await;
+
+    let again = erase(&stack, "anna").await;
+    assert_eq!((again.total(), again.complete, again.earlier), (0, true, Some(proof.erased_at)), "{again}");
+    assert_eq!(stack.number("SELECT count() FROM erasures").await, 1);
+    what_comes_back_is_named(&stack, &hashes).await;
+}
+
+/// A message that no sink reads, with Anna's hash in it.
+async fn set_aside_a_letter(stack: &Stack) -> Vec<String> {
+    let pseudonyms = ingest::privacy::read(&stack.postgres).await.unwrap();
+    let hashes = pseudonyms.all(ingest::privacy::Subject::User, "anna");
+    let producer = service::kafka::producer(&stack.kafka).unwrap();
+    let topic = Topic::Listens.name(&stack.kafka.topic_prefix);
+    let broken = json!({"event": {"user_id": hashes[0], "event_id": "none"}, "app": "web"}).to_string();
+    let record = FutureRecord::to(&topic).key("k").payload(&broken);
+    producer.send(record, Duration::from_secs(20)).await.unwrap();
+    stack.until("SELECT count() FROM dead_letter", 1).await;
+    hashes
+}
+
+/// Whatever table has a column of text: the hash stands in none but the proof.
+async fn nothing_names_the_listener(stack: &Stack, hashes: &[String]) {
+    let columns = "SELECT concat(table, '.', name) FROM system.columns WHERE database = currentDatabase() \
+                   AND default_kind != 'ALIAS' AND type IN ('String', 'LowCardinality(String)', \
+                   'SimpleAggregateFunction(max, String)') AND table IN (SELECT name FROM system.tables \
+                   WHERE database = currentDatabase() AND engine LIKE '%MergeTree') AND table != 'erasures'";
+    let columns: Vec<String> = stack.clickhouse.query(columns).fetch_all().await.unwrap();
+    assert!(columns.len() > 40, "{columns:?}");
+    for column in columns {
+        let (table, name) = column.split_once('.').unwrap();
+        let sql = format!("SELECT count() FROM {table} WHERE position(`{name}`, '{}') > 0", hashes[0]);
+        assert_eq!(stack.number(&sql).await, 0, "{column}");
+    }
+}
+
+/// An event that was received before the erasure and is stored after it, as one from a spool would be.
+async fn what_comes_back_is_named(stack: &Stack, hashes: &[String]) {
+    let producer = service::kafka::producer(&stack.kafka).unwrap();
+    let topic = Topic::Listens.name(&stack.kafka.topic_prefix);
+    let mut late = played(Some("anna"), "s-anna", "p-9");
+    late["user_id"] = json!(hashes[0]);
+    let accepted = json!({
+        "event": late, "app": "web", "ingest_id": "ingest-late", "received_at": "2026-11-01T00:00:00Z",
+        "event_ts": "2026-11-01T00:00:00Z", "skew_ms": 0, "wire_format": "json", "ingest_seq": 1
+    });
+    let payload = accepted.to_string();
+    producer.send(FutureRecord::to(&topic).key("k").payload(&payload), Duration::from_secs(20)).await.unwrap();
+    eventually(Duration::from_secs(60), || async {
+        let reason: String = stack.clickhouse.query("SELECT max(reason) FROM dead_letter").fetch_one().await.unwrap();
+        match stack.number("SELECT count() FROM events WHERE play_id = 'p-9'").await {
+            1 => Ok(()),
+            n => Err(format!("{n} events; {reason}")),
+        }
+    })
+    .await;
+    let told = audit(stack).await;
+    assert!(told.verdict == Grade::Off && told.to_string().contains("1 events of 1 listeners came back"), "{told}");
+    let proof = erase(stack, "anna").await;
+    assert!(proof.counts.iter().any(|count| count.table == "events" && count.rows == 1), "{proof}");
+    let told = audit(stack).await;
+    assert_eq!(told.verdict, Grade::Holds, "{told}");
+}
