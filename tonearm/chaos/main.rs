@@ -28,7 +28,7 @@ use load::Load;
 use plan::Plan;
 use site::Site;
 
-/// What `make test` runs.
+/// Where nobody says how many.
 const ROUNDS: usize = 5;
 
 fn main() {
