@@ -27,6 +27,10 @@ use wire::topic::Topic;
 pub(crate) const WRITE_KEY: &str = "write-key-of-the-test";
 pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-test";
 
+/// How long a state may take to come about. Rows that wait behind a killed server go in many small batches, each through
+/// every view, beside the other tests: two minutes of work on two busy cores.
+const PATIENCE: Duration = Duration::from_secs(480);
+
 /// Tests that stop a server hold it for writing, all others for reading.
 static SERVERS: RwLock<()> = RwLock::const_new(());
 
@@ -127,7 +131,7 @@ impl Stack {
 
     /// Waits until the query gives `wanted`.
     pub(crate) async fn until(&self, sql: &str, wanted: u64) {
-        eventually(Duration::from_secs(180), || async {
+        eventually(PATIENCE, || async {
             let found: Result<u64, _> = self.clickhouse.query(sql).fetch_one().await;
             match found {
                 Ok(found) if found == wanted => Ok(()),
@@ -278,7 +282,7 @@ pub(crate) async fn health_is(running: &Running, status: u16) {
 pub(crate) async fn health_at(url: &str, status: u16) {
     let api = ApiClient::new(Duration::from_secs(5));
     let url = format!("{url}/health");
-    eventually(Duration::from_secs(180), || async {
+    eventually(PATIENCE, || async {
         let answer = api.get(&url).await.map_err(|e| e.to_string())?;
         if answer.status == status { Ok(()) } else { Err(format!("health is {}", answer.status)) }
     })
