@@ -122,7 +122,9 @@ async fn get(ingest: &Running, path: &str) -> Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_played_shows_to_all_who_look_at_any_process() {
     let stack = Stack::new().await;
-    let (one, other) = (stack.ingest(&[]).await, stack.ingest(&[]).await);
+    let spool = tempfile::tempdir().unwrap();
+    let other = stack.ingest(&[("TONEARM_INGEST_SPOOL_DIR", spool.path().to_str().unwrap())]).await;
+    let one = stack.ingest(&[]).await;
     // Before anybody looks: those who listen already are found as well.
     let begun = json!([play("s-1", "play_start", "t-1", "fra"), play("s-2", "play_start", "t-1", "waw")]);
     assert_eq!(post(&one, &begun).await.status, 202);
