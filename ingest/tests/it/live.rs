@@ -368,7 +368,8 @@ async fn without_kafka_the_figures_stand_still_and_say_so() {
     let now: Value = get(&ingest, "/v1/stats/now").await.json().unwrap();
     assert_eq!((&now["stale"], &now["as_of"]), (&json!(true), &json!(stalled.at)));
     // One who never had a figure has none to give.
-    let other = stack.ingest_unready(&[]).await;
+    let spool = tempfile::tempdir().unwrap();
+    let other = stack.ingest_unready(&[("TONEARM_INGEST_SPOOL_DIR", spool.path().to_str().unwrap())]).await;
     assert_eq!(get(&other, "/v1/stats/now").await.status, 503);
     stack.servers.start(Server::Kafka).await;
     until(&mut watching, |stats| stats.state == LiveState::Live).await;
