@@ -90,12 +90,14 @@ impl Batch {
         self.oldest
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.rows.len() + self.places.len() * size_of::<RowPlace>() + self.other_bytes
+    /// What it takes of the process's memory, with the room that its buffers have left.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.rows.capacity() + self.places.capacity() * size_of::<RowPlace>() + self.other_bytes
     }
 
     pub(super) fn is_full(&self, limits: &Limits) -> bool {
-        self.places.len() + self.repeats.len() + self.dead.len() >= limits.rows || self.bytes() >= limits.bytes
+        let messages = self.places.len() + self.repeats.len() + self.dead.len();
+        messages >= limits.rows || self.rows.len() + self.other_bytes >= limits.bytes
     }
 
     pub(super) fn is_due(&self, now: Instant, limits: &Limits) -> bool {

@@ -21,7 +21,7 @@ pub struct SinkConfig {
     pub batch_bytes: ByteSize,
     /// ... or when its first row is this old.
     pub batch_wait: Span,
-    /// Bytes of all batches together; beyond it the sink takes no more from Kafka until some are stored.
+    /// Memory of all batches together; beyond it the sink takes no more from Kafka until some are stored.
     pub max_buffered: ByteSize,
     /// A message is a repeat when one of so many before it in its partition had the same id; repeats beyond it are
     /// stored again. Each partition takes 30 bytes for each of these, once it has had so many.
@@ -36,7 +36,7 @@ impl Default for SinkConfig {
             batch_rows: 100_000,
             batch_bytes: ByteSize::mib(16),
             batch_wait: Span::from_secs(1),
-            max_buffered: ByteSize::mib(128),
+            max_buffered: ByteSize::mib(96),
             repeat_window: 100_000,
         }
     }

@@ -29,7 +29,6 @@ pub(super) type Place = (String, i32);
 /// A change of what this sink owns; in the order they happened.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// Paused: whoever adopts them resumes them, when they know what they had before.
     Assigned(anyhow::Result<HashMap<Place, Standing>>),
     Revoked(Vec<Place>),
 }
@@ -88,6 +87,10 @@ impl ConsumerContext for Events {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
                 self.note(Change::Revoked(places(list)));
+                // A pause outlasts the assignment: they would come back with it.
+                if let Err(error) = consumer.resume(list) {
+                    tracing::debug!(%error, "cannot resume what is revoked");
+                }
                 consumer.incremental_unassign(list)
             }
             _ => consumer.unassign(),
@@ -105,8 +108,7 @@ impl Events {
             list.set_partition_offset(topic, *partition, Offset::Offset(*next))?;
         }
         self.note(Change::Assigned(standings));
-        consumer.incremental_assign(list)?;
-        if list.count() > 0 { consumer.pause(list) } else { Ok(()) }
+        consumer.incremental_assign(list)
     }
 
     /// Learns where the group stands in partitions that are ours now. Not one message may be taken

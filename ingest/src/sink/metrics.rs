@@ -27,5 +27,5 @@ pub(super) const MISSING: Metric = Metric::new(
     "tonearm_sink_missing_offsets_total",
     "offsets that Kafka no longer had when they should have come, by topic",
 );
-pub(super) const BUFFERED: Metric = Metric::new("tonearm_sink_buffered_bytes", "bytes of all batches");
+pub(super) const BUFFERED: Metric = Metric::new("tonearm_sink_buffered_bytes", "memory of all batches");
 pub(super) const PARTITIONS: Metric = Metric::new("tonearm_sink_partitions", "partitions that this sink has");

@@ -33,6 +33,8 @@ const POLL: Duration = Duration::from_millis(10);
 const STEP: Duration = Duration::from_millis(5);
 /// Between two attempts of a commit.
 const POLLS_FIRST: Duration = Duration::from_millis(200);
+/// How long librdkafka's own thread may still be at a rebalance that it has announced.
+const SETTLE: Duration = Duration::from_millis(200);
 const REPORT: Duration = Duration::from_secs(1);
 
 pub(super) struct Mover {
@@ -51,6 +53,7 @@ pub(super) struct Mover {
     commit_backoff: Backoff,
     commit_after: Instant,
     joined: bool,
+    rebalanced: Instant,
 }
 
 impl Mover {
@@ -75,6 +78,7 @@ impl Mover {
             commit_backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)),
             commit_after: Instant::now(),
             joined: false,
+            rebalanced: Instant::now(),
         })
     }
 
@@ -127,8 +131,7 @@ impl Mover {
         // It was ours when it was fetched; who owns it now reads it again.
         let owned = table.and_then(|table| self.owned.get_mut(&(table, message.partition())));
         let Some(owned) = owned else { return Ok(false) };
-        if owned.is_recalling() {
-            owned.turn_away(message.offset());
+        if !owned.admits(message.offset(), now) {
             return Ok(false);
         }
         let order =
@@ -140,6 +143,7 @@ impl Mover {
     /// Follows what the group decided since the last poll.
     fn change(&mut self) -> anyhow::Result<()> {
         for change in self.consumer.context().take_changes() {
+            self.rebalanced = Instant::now();
             match change {
                 Change::Assigned(standings) => self.adopt(standings?)?,
                 Change::Revoked(places) => self.owned.retain(|_, owned| !places.contains(&owned.place)),
@@ -170,7 +174,7 @@ impl Mover {
 
     /// Lets every partition go as far as it can.
     fn step(&mut self, now: Instant, stopping: bool) -> anyhow::Result<()> {
-        let buffered: usize = self.owned.values().map(|owned| owned.partition.bytes()).sum();
+        let buffered: usize = self.owned.values().map(|owned| owned.partition.held_bytes()).sum();
         let crowded = buffered >= self.max_buffered;
         for owned in self.owned.values_mut() {
             owned.harvest()?;
@@ -179,7 +183,8 @@ impl Mover {
         if now >= self.commit_after {
             self.commit(now);
         }
-        self.pause(crowded, stopping)
+        self.hold(crowded, stopping, now);
+        Ok(())
     }
 
     /// Tells Kafka what it should know; what it then knows may be inserted.
@@ -208,13 +213,13 @@ impl Mover {
     }
 
     /// Stops the flow from Kafka where a batch cannot go on, or everywhere when all hold too much.
-    fn pause(&mut self, crowded: bool, stopping: bool) -> anyhow::Result<()> {
+    fn hold(&mut self, crowded: bool, stopping: bool, now: Instant) {
+        let calm = now.duration_since(self.rebalanced) >= SETTLE;
         for owned in self.owned.values_mut() {
             let crowded_out = crowded && !owned.partition.is_replaying();
             let wanted = stopping || crowded_out || owned.partition.is_full(&self.limits);
-            owned.pause(&self.consumer, wanted)?;
+            owned.hold(&self.consumer, wanted, calm, now);
         }
-        Ok(())
     }
 
     /// Nothing more is taken; what is held is stored, or left to the next owner at the deadline.
@@ -245,7 +250,7 @@ impl Mover {
             Status::Degraded("no broker can be reached; nothing is moved until one can".into())
         };
         self.health.set("kafka", status);
-        let buffered: usize = self.owned.values().map(|owned| owned.partition.bytes()).sum();
+        let buffered: usize = self.owned.values().map(|owned| owned.partition.held_bytes()).sum();
         metrics::BUFFERED.gauge(&[]).set(buffered as f64);
         metrics::PARTITIONS.gauge(&[]).set(self.owned.len() as f64);
         let now = Timestamp::now().as_millis();

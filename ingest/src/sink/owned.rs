@@ -1,4 +1,10 @@
 //! A partition while it is ours: its state, what runs for it, and whether Kafka is to send.
+//!
+//! librdkafka numbers what it is told about a partition and drops what comes out of order, without a word: a pause
+//! that overtakes the start of a fetch leaves the partition still for ever (its issue 5591). So nothing is said of a
+//! partition before its first message, nor while librdkafka itself settles a rebalance; a pause is said again to a
+//! partition that sends all the same, a resumption to one that has sent nothing for a while. What comes meanwhile is
+//! turned away, and Kafka asked for it once more.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use futures_util::FutureExt;
 use rdkafka::consumer::Consumer as _;
+use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -21,6 +28,8 @@ use super::store::Store;
 use super::window::Window;
 
 const SEEK_WITHIN: Duration = Duration::from_secs(10);
+/// Nothing came for so long: perhaps librdkafka lost the resumption. Where it did not, it does nothing with another.
+const QUIET: Duration = Duration::from_secs(5);
 
 pub(super) struct Owned {
     pub(super) place: Place,
@@ -28,15 +37,20 @@ pub(super) struct Owned {
     table: Table,
     since: Timestamp,
     recall: Option<JoinHandle<Window>>,
-    /// A message that came before the window did: Kafka is asked for it once more.
-    came_early: Option<i64>,
     insert: Option<JoinHandle<Outcome>>,
     affirmations: Affirmations,
+    /// Nothing should come for now.
+    held: bool,
+    /// librdkafka was told so.
     paused: bool,
+    /// The first message that was turned away: Kafka is asked for it once more.
+    turned_away: Option<i64>,
+    /// When a message came, or one was asked for.
+    stirred: Instant,
 }
 
 impl Owned {
-    /// One that was just assigned, and paused with it: it takes nothing before ClickHouse has told its last ids.
+    /// One that was just assigned: it takes nothing before ClickHouse has told its last ids.
     pub(super) fn adopt(place: Place, table: Table, partition: Partition, next: i64, store: &Arc<Store>) -> Self {
         let (topic, id) = place.clone();
         let back = Lookback { table, topic, partition: id, within: partition.looks_back(), next };
@@ -48,21 +62,28 @@ impl Owned {
             table,
             since: Timestamp::now(),
             recall: Some(recall),
-            came_early: None,
             insert: None,
             affirmations: Affirmations::new(Instant::now()),
-            paused: true,
+            held: true,
+            paused: false,
+            turned_away: None,
+            stirred: Instant::now(),
         }
     }
 
-    /// It does not know yet what it had before.
-    pub(super) fn is_recalling(&self) -> bool {
-        self.recall.is_some()
+    /// Whether a message that came can be taken; if not, it will come again.
+    pub(super) fn admits(&mut self, offset: i64, now: Instant) -> bool {
+        self.stirred = now;
+        if self.held {
+            self.turned_away.get_or_insert(offset);
+            self.paused = false;
+        }
+        !self.held
     }
 
-    /// A message that cannot be taken yet.
-    pub(super) fn turn_away(&mut self, offset: i64) {
-        self.came_early.get_or_insert(offset);
+    /// It does not know yet what it had before.
+    fn is_recalling(&self) -> bool {
+        self.recall.is_some()
     }
 
     /// When the oldest message that waits here was handed to Kafka, or since when nobody looks.
@@ -98,22 +119,43 @@ impl Owned {
         }
     }
 
-    /// # Errors
-    /// When the partition is not ours after all.
-    pub(super) fn pause(&mut self, consumer: &Consumer, wanted: bool) -> anyhow::Result<()> {
-        let wanted = wanted || self.is_recalling();
-        if wanted == self.paused {
-            return Ok(());
+    /// Says whether messages should come. Kafka is told only when it is `calm`.
+    pub(super) fn hold(&mut self, consumer: &Consumer, wanted: bool, calm: bool, now: Instant) {
+        let held = wanted || self.is_recalling();
+        if !calm {
+            // What is held stays held: what was turned away is not asked for yet.
+            self.held |= held;
+            return;
         }
+        match self.tell(consumer, held, now) {
+            Ok(()) => self.held = held,
+            // It stays held, and the same is tried at the next step.
+            Err(error) => {
+                let (topic, partition) = &self.place;
+                tracing::debug!(%error, topic, partition, "cannot pause, resume or seek yet");
+                self.held = true;
+            }
+        }
+    }
+
+    fn tell(&mut self, consumer: &Consumer, held: bool, now: Instant) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
         list.add_partition(&self.place.0, self.place.1);
-        let done = if wanted { consumer.pause(&list) } else { consumer.resume(&list) };
-        done.with_context(|| format!("cannot pause or resume {:?}", self.place))?;
-        self.paused = wanted;
-        if let Some(early) = self.came_early.take_if(|_| !wanted) {
-            let (topic, partition) = &self.place;
-            let sought = consumer.seek(topic, *partition, Offset::Offset(early), SEEK_WITHIN);
-            sought.with_context(|| format!("cannot go back to {early} of {:?}", self.place))?;
+        if held {
+            // A partition that has sent nothing needs no pause.
+            if self.turned_away.is_some() && !self.paused {
+                consumer.pause(&list)?;
+                self.paused = true;
+            }
+            return Ok(());
+        }
+        if let Some(early) = self.turned_away {
+            consumer.seek(&self.place.0, self.place.1, Offset::Offset(early), SEEK_WITHIN)?;
+            self.turned_away = None;
+        }
+        if self.paused || now.duration_since(self.stirred) >= QUIET {
+            consumer.resume(&list)?;
+            (self.paused, self.stirred) = (false, now);
         }
         Ok(())
     }

@@ -163,7 +163,7 @@ impl Partition {
     pub(super) fn committed(&mut self, now: Instant) -> Option<Batch> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Announcing(batch) => {
-                let (range, bytes, oldest) = (batch.range.clone(), batch.bytes(), batch.oldest());
+                let (range, bytes, oldest) = (batch.range.clone(), batch.held_bytes(), batch.oldest());
                 self.phase = Phase::Inserting { range, bytes, oldest, affirmed: now };
                 Some(batch)
             }
@@ -205,13 +205,13 @@ impl Partition {
     }
 
     /// Bytes held for it, without its window.
-    pub(super) fn bytes(&self) -> usize {
+    pub(super) fn held_bytes(&self) -> usize {
         let on_its_way = match &self.phase {
-            Phase::Announcing(batch) => batch.bytes(),
+            Phase::Announcing(batch) => batch.held_bytes(),
             Phase::Inserting { bytes, .. } => *bytes,
             Phase::Idle | Phase::Inserted { .. } => 0,
         };
-        on_its_way + self.rest.iter().chain(&self.filling).map(Batch::bytes).sum::<usize>()
+        on_its_way + self.rest.iter().chain(&self.filling).map(Batch::held_bytes).sum::<usize>()
     }
 
     /// When the oldest message that waits here was handed to Kafka.

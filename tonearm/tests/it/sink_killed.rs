@@ -15,12 +15,15 @@ use crate::support::stack::{Stack, WRITE_KEY};
 
 const KILLS: usize = 8;
 const BATCH: usize = 250;
+/// Between two batches: below the rate that a key has.
+const PACE: Duration = Duration::from_millis(300);
 
 /// Posts batches until told to stop; returns how many events were accepted.
 async fn post_until(url: String, stop: tokio_util::sync::CancellationToken) -> u64 {
     let api = ApiClient::new(Duration::from_secs(40)).with_bearer(WRITE_KEY);
-    let mut accepted = 0;
+    let (mut accepted, mut pace) = (0, tokio::time::interval(PACE));
     while !stop.is_cancelled() {
+        pace.tick().await;
         let batch: Vec<Value> = (0..BATCH).map(|i| event(i % 16)).collect();
         let answer = api.send_json(Method::POST, &format!("{url}/v1/events"), &batch).await.unwrap();
         assert_eq!(answer.status, 202, "{:?}", answer.body);

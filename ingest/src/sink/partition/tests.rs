@@ -66,7 +66,7 @@ fn while_one_is_inserted_the_next_fills_and_settles_it() {
     (3..6).for_each(|offset| assert_eq!(take(&mut partition, offset, now), Order::Contiguous));
     partition.advance(now, &LIMITS, true);
     assert!(partition.is_full(&LIMITS) && partition.commit(now).is_none());
-    assert_eq!(partition.bytes(), 2 * first.bytes());
+    assert_eq!(partition.held_bytes(), 2 * first.held_bytes());
     partition.inserted();
     partition.advance(now, &LIMITS, false);
     assert_eq!(partition.commit(now).unwrap().offset, 3);
