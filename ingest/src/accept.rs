@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service::Problem;
+use service::journal::record;
 use uuid::Uuid;
 use wire::event::{AcceptedEvent, ElementError, Event, NUMBER_BYTES, WireFormat};
 use wire::{FieldError, Timestamp};
@@ -14,7 +15,6 @@ use crate::clock::{self, Corrected};
 use crate::geo::Place;
 use crate::privacy::{self, Pseudonyms};
 use crate::producer::{ENVELOPE_BYTES, MESSAGE_BYTES};
-use crate::spool::record;
 
 /// What Kafka gets for one element.
 #[derive(Debug, PartialEq)]

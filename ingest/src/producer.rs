@@ -8,12 +8,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use service::config::KafkaConfig;
+use service::journal::record;
 use wire::topic::Topic;
 
 use crate::batch::Parcel;
 use crate::kafka_watch::KafkaWatch;
 use crate::replay::Sent;
-use crate::spool::{Job, PRODUCER_BYTES, Spool, record};
+use crate::spool::{Job, PRODUCER_BYTES, Spool};
 
 /// How long Kafka has to acknowledge a message before the spool keeps it. A rolling restart of brokers
 /// takes less; a player that waits has its answer soon after.

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use service::Shutdown;
 use service::backoff::Backoff;
+use service::journal::Chunk;
+use service::journal::record::Record;
 use tokio::sync::Notify;
 
 use crate::metrics;
 use crate::producer::{self, Receipt};
 use crate::road::Road;
-use crate::spool::record::Record;
-use crate::spool::{Chunk, Spool};
+use crate::spool::Spool;
 
 /// Records on their way at a time. So many may be sent again after a kill, and so much of the
 /// producer's queue is not there for new events.

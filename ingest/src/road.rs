@@ -10,6 +10,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::producer::{Producer as _, PurgeConfig};
 use service::config::KafkaConfig;
 use service::health::Status;
+use service::journal::record;
 use service::{Health, Problem, Shutdown};
 use tokio::task::JoinHandle;
 use wire::topic::Topic;
@@ -20,7 +21,7 @@ use crate::config::IngestConfig;
 use crate::kafka_watch::{self, KafkaWatch};
 use crate::producer::{self, Deliveries, Producer, Receipt, TOPIC_BYTES, Topics};
 use crate::replay;
-use crate::spool::{self, Job, Spool, record};
+use crate::spool::{self, Job, Spool};
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 const WHILE_WELL: Duration = Duration::from_secs(3);

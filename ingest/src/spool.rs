@@ -1,23 +1,19 @@
 //! What Kafka does not take now: kept on disk, synced before the answer, and sent when Kafka is back.
 //!
 //! One thread appends ([`writer`]): it gathers for [`writer::GATHER`] what arrives together, writes it to a
-//! segment ([`journal`]) and syncs it, and only then are its clients answered. [`crate::replay`] reads in
-//! order, hands to the producer, and moves the [`position`] once Kafka has acknowledged. Segments that are
+//! segment of its [`Journal`] and syncs it, and only then are its clients answered. [`crate::replay`] reads in
+//! order, hands to the producer, and moves the position once Kafka has acknowledged. Segments that are
 //! done are removed.
 //!
 //! Promised: a record whose sync was reported is sent to Kafka, by this process or the next one on this
-//! folder, whenever either is killed. At a start the torn tail is cut at the last whole [`record`]. Bytes in
-//! the middle that are no record are set aside under `damaged/` and said; what follows them is sent. The
+//! folder, whenever either is killed. Bytes in the middle that are no record are set aside under `damaged/`
+//! and said; what follows them is sent. The
 //! spool is bounded ([`budget`]): a full one, or a disk that does not take it, refuses new elements before
-//! they have a number, and health tells. Two processes cannot have one [`folder`].
+//! they have a number, and health tells. Two processes cannot have one folder.
 //! Not promised: that a record is sent once. A kill between Kafka's acknowledgement and the position's write
 //! sends up to one window ([`crate::replay`]) again, and the sink filters it by its id.
 
 mod budget;
-mod folder;
-mod journal;
-mod position;
-pub(crate) mod record;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use service::journal::{Chunk, Journal, OpenError};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
@@ -32,8 +29,6 @@ use crate::batch::Parcel;
 use crate::metrics;
 use budget::Budget;
 pub(crate) use budget::PRODUCER_BYTES;
-use folder::OpenError;
-pub(crate) use journal::{Chunk, Journal};
 use writer::{Order, Writer};
 
 /// One process's spool; clones are the same.
@@ -225,6 +220,3 @@ impl Shared {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,12 +2,13 @@
 //!
 //! A role starts in this order: [`config`] is read once, [`telemetry`] and [`metrics`] begin, clients
 //! are made ([`kafka`], [`clickhouse`], [`postgres`], [`client`]), [`http`] serves with [`limits`],
-//! [`address`], [`auth`], [`health`] and [`problem`] answers, retries wait by [`backoff`], and [`shutdown`] drains
+//! [`address`], [`auth`], [`health`] and [`problem`] answers, retries wait by [`backoff`], a [`journal`] keeps
+//! on disk what nobody else has yet, and [`shutdown`] drains
 //! it all under a deadline.
 //!
 //! Promised: bad configuration is reported whole, before anything starts; every request has a size and
 //! a time limit; a stop lets running requests finish until the deadline and then ends them. Not
-//! promised: durability, which belongs to the roles.
+//! promised: durability beyond the journal, which belongs to the roles.
 
 pub mod address;
 pub mod auth;
@@ -17,6 +18,7 @@ pub mod client;
 pub mod config;
 pub mod health;
 pub mod http;
+pub mod journal;
 pub mod kafka;
 pub mod limits;
 pub mod metrics;

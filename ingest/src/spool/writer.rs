@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use service::journal::Pen;
 use tokio::sync::oneshot;
 
-use super::journal::Pen;
 use super::{Job, Shared};
 use crate::batch::Parcel;
 use crate::metrics;

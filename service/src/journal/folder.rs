@@ -3,7 +3,7 @@
 //! ```text
 //! lock               held while a process has the folder
 //! id                 a UUID, made once
-//! position           how far Kafka has acknowledged
+//! position           how far it is acknowledged
 //! 00000000000000000007.spool   a segment; a number is never used twice
 //! damaged/7-1024     bytes of segment 7 at 1024 that were no record
 //! ```
@@ -20,15 +20,15 @@ const PROBE_BYTES: usize = 1 << 20;
 
 /// Why a spool cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    #[error("the spool {} is in use by another ingest process; each needs an ingest.spool_dir of its own", .0.display())]
+pub enum OpenError {
+    #[error("the spool {} is in use by another process; each needs a spool_dir of its own", .0.display())]
     InUse(PathBuf),
     #[error("cannot use the spool {}: {error}", dir.display())]
     Unusable { dir: PathBuf, error: io::Error },
 }
 
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub struct Folder {
     dir: PathBuf,
     lock: File,
     id: Uuid,
@@ -42,7 +42,7 @@ impl Drop for Folder {
 }
 
 impl Folder {
-    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
         Self::lock(dir).map_err(|error| match error {
             TryLockError::WouldBlock => OpenError::InUse(dir.to_owned()),
             TryLockError::Error(error) => OpenError::Unusable { dir: dir.to_owned(), error },
@@ -58,26 +58,26 @@ impl Folder {
         Ok(Self { dir: dir.to_owned(), lock, id })
     }
 
-    pub(crate) fn id(&self) -> Uuid {
+    pub fn id(&self) -> Uuid {
         self.id
     }
 
     /// Lets another process have it.
-    pub(crate) fn release(&self) {
+    pub fn release(&self) {
         // It goes with the process in any case.
         let _ = self.lock.unlock();
     }
 
-    pub(crate) fn position(&self) -> PathBuf {
+    pub fn position(&self) -> PathBuf {
         self.dir.join("position")
     }
 
-    pub(crate) fn segment(&self, number: u64) -> PathBuf {
+    pub fn segment(&self, number: u64) -> PathBuf {
         self.dir.join(format!("{number:020}.{EXTENSION}"))
     }
 
     /// The segments that are there, oldest first.
-    pub(crate) fn segments(&self) -> io::Result<Vec<u64>> {
+    pub fn segments(&self) -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let name = entry?.file_name();
@@ -89,13 +89,13 @@ impl Folder {
     }
 
     /// A new segment that a power loss does not take away again.
-    pub(crate) fn create(&self, number: u64) -> io::Result<File> {
+    pub fn create(&self, number: u64) -> io::Result<File> {
         let file = OpenOptions::new().create_new(true).write(true).open(self.segment(number))?;
         self.sync()?;
         Ok(file)
     }
 
-    pub(crate) fn remove(&self, number: u64) {
+    pub fn remove(&self, number: u64) {
         // One that stays is found to be acknowledged at the next start, and goes then.
         if let Err(error) = fs::remove_file(self.segment(number))
             && error.kind() != io::ErrorKind::NotFound
@@ -105,7 +105,7 @@ impl Folder {
     }
 
     /// Keeps bytes that are no record where a person can look at them.
-    pub(crate) fn set_aside(&self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub fn set_aside(&self, segment: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let folder = self.dir.join("damaged");
         let mut file = File::create(folder.join(format!("{segment}-{offset}")))?;
         file.write_all(bytes)?;
@@ -114,12 +114,12 @@ impl Folder {
     }
 
     /// Whether something was set aside and nobody has taken it away since.
-    pub(crate) fn has_damage(&self) -> bool {
+    pub fn has_damage(&self) -> bool {
         fs::read_dir(self.dir.join("damaged")).is_ok_and(|mut entries| entries.next().is_some())
     }
 
     /// Whether the disk takes bytes.
-    pub(crate) fn probe(&self) -> io::Result<()> {
+    pub fn probe(&self) -> io::Result<()> {
         let path = self.dir.join("probe");
         let probed = File::create(&path).and_then(|mut file| {
             file.write_all(&vec![0; PROBE_BYTES])?;

@@ -12,21 +12,21 @@ const HEAD: usize = 12;
 /// Topic and the key's length.
 const PREFIX: usize = 3;
 /// What a record is longer than its key and payload.
-pub(crate) const OVERHEAD: usize = HEAD + PREFIX;
+pub const OVERHEAD: usize = HEAD + PREFIX;
 /// Far above what Kafka takes; a length beyond it is damage.
 const MAX_BODY: usize = 64 << 20;
 
-/// What goes to Kafka.
+/// A message of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) topic: Topic,
-    pub(crate) key: Bytes,
-    pub(crate) payload: Bytes,
+pub struct Record {
+    pub topic: Topic,
+    pub key: Bytes,
+    pub payload: Bytes,
 }
 
 /// What lies at a place in a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Found {
+pub enum Found {
     /// A record, and how many bytes it takes.
     Record(Record, usize),
     /// So many bytes that are none, and a record after them.
@@ -39,7 +39,7 @@ pub(crate) enum Found {
 const TOPICS: [(Topic, u8); 5] =
     [(Topic::Listens, 1), (Topic::Deliveries, 2), (Topic::Tallies, 3), (Topic::Decisions, 4), (Topic::Content, 5)];
 
-pub(crate) fn append(out: &mut Vec<u8>, topic: Topic, key: &[u8], payload: &[u8]) {
+pub fn append(out: &mut Vec<u8>, topic: Topic, key: &[u8], payload: &[u8]) {
     let length = u32::try_from(PREFIX + key.len() + payload.len()).expect("kafka takes no message near 4 GiB");
     let code = TOPICS.iter().find(|(known, _)| *known == topic).expect("every topic has a number").1;
     // Sessions and edges are named by 128 bytes at most.
@@ -63,7 +63,7 @@ fn checksum(length: u32, body: &[u8]) -> u32 {
 }
 
 /// What lies at `at`.
-pub(crate) fn find(bytes: &Bytes, at: usize) -> Found {
+pub fn find(bytes: &Bytes, at: usize) -> Found {
     if let Some((record, length)) = parse(bytes, at) {
         return Found::Record(record, length);
     }

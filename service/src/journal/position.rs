@@ -1,7 +1,7 @@
-//! How far Kafka has acknowledged what the spool holds.
+//! How far what a journal holds is acknowledged.
 //!
 //! Two slots, written in turn: a write that was torn leaves the one before it. A position that is too
-//! old costs repeats, which the sink filters; one that is too new cannot be, for it follows the acknowledgement.
+//! old costs repeats, which are known by their ids; one that is too new cannot be, for it follows the acknowledgement.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -10,15 +10,15 @@ use std::path::Path;
 
 /// A place in the spool: everything before it is acknowledged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub(crate) segment: u64,
-    pub(crate) offset: u64,
+pub struct Place {
+    pub segment: u64,
+    pub offset: u64,
 }
 
 const SLOT: usize = 28;
 
 #[derive(Debug)]
-pub(crate) struct PositionFile {
+pub struct PositionFile {
     file: File,
     /// Counts writes; the higher of two slots is the newer.
     count: u64,
@@ -30,7 +30,7 @@ impl PositionFile {
     ///
     /// # Errors
     /// When it cannot be opened or read.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
         let mut bytes = [0; 2 * SLOT];
         let mut slots = Vec::new();
@@ -46,13 +46,13 @@ impl PositionFile {
         Ok(Self { file, count, place })
     }
 
-    pub(crate) fn place(&self) -> Place {
+    pub fn place(&self) -> Place {
         self.place
     }
 
     /// # Errors
     /// When it cannot be written; the position before it stands.
-    pub(crate) fn store(&mut self, place: Place) -> io::Result<()> {
+    pub fn store(&mut self, place: Place) -> io::Result<()> {
         let count = self.count + 1;
         let mut slot = [0; SLOT];
         slot[..8].copy_from_slice(&count.to_le_bytes());

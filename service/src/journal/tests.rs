@@ -7,8 +7,7 @@ use proptest::prelude::*;
 use wire::topic::Topic;
 
 use super::folder::OpenError;
-use super::journal::{Journal, Pen};
-use super::record;
+use super::{Journal, Pen, record};
 
 /// A few records, so that every test rolls and removes segments.
 const SEGMENT: u64 = 200;

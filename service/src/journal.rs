@@ -1,8 +1,18 @@
-//! The segments on disk: appended at one end, read and removed at the other.
+//! Records kept on disk until someone else has them: segments, appended at one end, read and removed at the other.
+//!
+//! Promised: a record whose append was reported is read, by this process or the next one on this folder,
+//! until it is acknowledged, whenever either is killed. At a start the torn tail is cut at the last whole
+//! [`record`]; bytes in the middle that are no record are told apart, and what follows them is read. Two
+//! processes cannot have one [`folder`]. Not promised: that a record is read once. A kill between the
+//! acknowledgement and the [`position`]'s write brings it again, and it has to be known by its id.
 //!
 //! One thread writes ([`Pen`]), one task reads ([`Journal::read`], [`Journal::advance`]); what both need
 //! to know is in the [`Shelf`], under a lock that is never held over a write. Only what is synced is on
 //! the shelf, so nothing is read that could still be taken back.
+
+pub mod folder;
+pub mod position;
+pub mod record;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,15 +24,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::folder::{Folder, OpenError};
-use super::position::{Place, PositionFile};
-use super::record::{self, Found, Record};
+pub use folder::{Folder, OpenError};
+pub use position::Place;
+use position::PositionFile;
+use record::{Found, Record};
 
-/// A segment that has this length is followed by another. What Kafka has acknowledged is freed by segments.
+/// A segment that has this length is followed by another. What is acknowledged is freed by segments.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
 #[derive(Debug)]
-pub(crate) struct Journal {
+pub struct Journal {
     folder: Folder,
     /// Only the reader takes it.
     position: Mutex<PositionFile>,
@@ -51,25 +62,25 @@ struct Segment {
 
 /// The writer's end: the open segment's file.
 #[derive(Debug, Default)]
-pub(crate) struct Pen(Option<(u64, File)>);
+pub struct Pen(Option<(u64, File)>);
 
 /// Records in their order, all of one segment.
 #[derive(Debug)]
-pub(crate) struct Chunk {
-    pub(crate) records: Vec<Record>,
+pub struct Chunk {
+    pub records: Vec<Record>,
     /// Once all of them are acknowledged, so is everything before this place.
-    pub(crate) to: Place,
+    pub to: Place,
     /// Bytes among them that are no records, by their offset.
-    pub(crate) damage: Vec<(u64, Bytes)>,
+    pub damage: Vec<(u64, Bytes)>,
 }
 
 impl Journal {
     /// Takes the folder and cuts a torn tail off the last segment.
-    pub(crate) fn open(dir: &Path) -> Result<Self, OpenError> {
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
         Self::with_segments(dir, SEGMENT_BYTES)
     }
 
-    pub(super) fn with_segments(dir: &Path, segment_bytes: u64) -> Result<Self, OpenError> {
+    pub(crate) fn with_segments(dir: &Path, segment_bytes: u64) -> Result<Self, OpenError> {
         let folder = Folder::open(dir)?;
         let unusable = |error| OpenError::Unusable { dir: dir.to_owned(), error };
         let position = PositionFile::open(&folder.position()).map_err(unusable)?;
@@ -77,11 +88,11 @@ impl Journal {
         Ok(Self { folder, position: Mutex::new(position), shelf: Mutex::new(shelf), segment_bytes })
     }
 
-    pub(crate) fn id(&self) -> Uuid {
+    pub fn id(&self) -> Uuid {
         self.folder.id()
     }
 
-    pub(crate) fn folder(&self) -> &Folder {
+    pub fn folder(&self) -> &Folder {
         &self.folder
     }
 
@@ -90,17 +101,17 @@ impl Journal {
     }
 
     /// Bytes on disk.
-    pub(crate) fn stored(&self) -> u64 {
+    pub fn stored(&self) -> u64 {
         self.shelf().segments.values().map(|segment| segment.length).sum()
     }
 
-    /// Records that Kafka has not acknowledged.
-    pub(crate) fn waiting(&self) -> u64 {
+    /// Records that are not acknowledged.
+    pub fn waiting(&self) -> u64 {
         self.shelf().segments.values().map(|segment| segment.records - segment.acknowledged).sum()
     }
 
     /// Appends whole records and syncs them. Either all of them are kept or none.
-    pub(crate) fn append(&self, pen: &mut Pen, parts: &[Vec<u8>], records: u64) -> io::Result<()> {
+    pub fn append(&self, pen: &mut Pen, parts: &[Vec<u8>], records: u64) -> io::Result<()> {
         let (number, length) = self.begin();
         let written = self.write(pen, number, length, parts);
         self.end(number, written.as_ref().map_or(0, |bytes| *bytes), if written.is_ok() { records } else { 0 });
@@ -169,7 +180,7 @@ impl Journal {
 
     /// The segment that the next group goes to, unless the open one has its length.
     #[cfg(test)]
-    pub(super) fn writes_to(&self) -> u64 {
+    pub(crate) fn writes_to(&self) -> u64 {
         let shelf = self.shelf();
         shelf.open.unwrap_or(shelf.next)
     }
@@ -178,8 +189,8 @@ impl Journal {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What Kafka has not acknowledged yet: about `limit` bytes, of one segment. None where there is nothing.
-    pub(crate) fn read(&self, limit: usize) -> io::Result<Option<Chunk>> {
+    /// What is not acknowledged yet: about `limit` bytes, of one segment. None where there is nothing.
+    pub fn read(&self, limit: usize) -> io::Result<Option<Chunk>> {
         let from = self.position().place();
         let Some((start, length)) = self.following(from) else { return Ok(None) };
         let file = match File::open(self.folder.segment(start.segment)) {
@@ -218,8 +229,8 @@ impl Journal {
         Chunk { records: Vec::new(), to, damage: Vec::new() }
     }
 
-    /// Kafka has acknowledged `records` more: all that lie before `to`.
-    pub(crate) fn advance(&self, to: Place, records: u64) -> io::Result<()> {
+    /// `records` more are acknowledged: all that lie before `to`.
+    pub fn advance(&self, to: Place, records: u64) -> io::Result<()> {
         self.position().store(to)?;
         let done = self.shelf().acknowledge(to, records);
         done.into_iter().for_each(|number| self.folder.remove(number));
@@ -318,3 +329,6 @@ fn survey(folder: &Folder, from: Place, is_last: bool) -> io::Result<Option<Segm
     }
     Ok((length > from.offset).then_some(Segment { length, records, acknowledged: 0 }))
 }
+
+#[cfg(test)]
+mod tests;
