@@ -30,7 +30,8 @@ test: deps
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace
 
-# Kills and stops of every part of ingestion under load, and after each round the proof; ROUNDS=20, SEED= repeats a plan.
+# Kills and stops of every part of ingestion under load, and after each round the proof; SEED= repeats a plan. `make test`
+# has five rounds of it.
 chaos-ingest: deps
 	cargo build --locked -p tonearm -p devstack --bins
 	ROUNDS=$(or $(ROUNDS),20) SEED=$(SEED) cargo test --locked -p tonearm --test chaos

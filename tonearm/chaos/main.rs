@@ -1,5 +1,5 @@
 //! `make chaos-ingest ROUNDS=20`: kills and stops under load, and after each round the proof that
-//! nothing is lost and nothing is there twice.
+//! nothing is lost and nothing is there twice. Five rounds, one for each part that can be struck, run with the tests.
 //!
 //! One round: [`load`] posts events and deliveries with ids it remembers and sends each again until it is
 //! told that it was accepted, and now and then once more after that; [`plan`] picks who is struck, how and
@@ -28,13 +28,11 @@ use load::Load;
 use plan::Plan;
 use site::Site;
 
-/// Where nobody says how many.
+/// Where nobody says how many: each part is struck once.
 const ROUNDS: usize = 5;
 
 fn main() {
-    // As a test it is given the filter that others are chosen by.
-    let meant = |argument: &String| !argument.starts_with('-') && !"chaos".contains(argument.as_str());
-    if std::env::args().skip(1).any(|argument| meant(&argument) || argument == "--list") {
+    if !is_meant(std::env::args().skip(1)) {
         return;
     }
     let rounds = number("ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).unwrap());
@@ -42,6 +40,14 @@ fn main() {
     println!("chaos: {rounds} rounds, SEED={seed}");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(run(rounds, seed));
+}
+
+/// As a test it is given the arguments that others are chosen by: it is not listed, not ignored, and called chaos.
+fn is_meant(mut arguments: impl Iterator<Item = String>) -> bool {
+    arguments.all(|argument| match argument.starts_with('-') {
+        true => !["--list", "--ignored"].contains(&argument.as_str()),
+        false => "chaos".contains(&argument),
+    })
 }
 
 fn number(name: &str) -> Option<u64> {

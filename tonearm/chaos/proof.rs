@@ -14,8 +14,8 @@ use crate::load::Load;
 use crate::memory::Memory;
 use crate::site::Site;
 
-/// Until sinks have stored all, and ingest has said what it settled.
-const DRAIN: Duration = Duration::from_secs(90);
+/// Until sinks have stored all, and ingest has said what it settled: on a busy machine, after both sinks and Kafka.
+const DRAIN: Duration = Duration::from_secs(180);
 
 /// What was proved.
 pub(crate) struct Proof {
