@@ -8,20 +8,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use service::auth::{AdminToken, require_admin};
 use service::config::HttpConfig;
 use service::problem::fresh_json;
 use service::{Health, Problem, limits};
 use tokio::sync::Semaphore;
 use wire::track::WarmOrder;
-use wire::{FieldError, ObjectKey, Timestamp};
+use wire::{FieldError, Timestamp};
 
 use crate::library::Library;
+use crate::library::purge::{Purged, read as read_order};
 use crate::warm;
-
-/// Keys of a purge order.
-const MAX_PURGE: usize = 10_000;
 
 /// Warm orders at a time; the next is told to come later.
 const WARM_ORDERS: usize = 8;
@@ -33,16 +31,12 @@ struct Admin {
     warm_orders: Arc<Semaphore>,
 }
 
-/// Body of `POST /v1/purge`.
-#[derive(Debug, Deserialize)]
-struct PurgeOrder {
-    keys: Vec<ObjectKey>,
-}
-
 #[derive(Debug, Serialize)]
 struct PurgeAnswer {
-    /// How many of the keys were held.
+    /// How many of the keys were held. What prefixes and tags mean is not counted.
     purged: usize,
+    /// Counts purges: an answer that was asked for after it is not concerned.
+    purge: u64,
 }
 
 /// Answer of `GET /v1/objects/{key}`.
@@ -95,13 +89,11 @@ async fn warm_objects(State(admin): State<Admin>, body: Bytes) -> Result<Respons
 }
 
 async fn purge(State(admin): State<Admin>, body: Bytes) -> Result<Response, Problem> {
-    let order: PurgeOrder = wire::field::parse(&body)?;
-    check_keys(order.keys.len(), MAX_PURGE)?;
-    let mut purged = 0;
-    for key in &order.keys {
-        purged += usize::from(admin.library.purge(key).await);
+    let (order, targets) = read_order(&body, admin.library.names())?;
+    match admin.library.purge(&order, targets).await {
+        Ok(Purged { purge, held }) => Ok(fresh_json(PurgeAnswer { purged: held, purge })),
+        Err(error) => Err(Problem::unavailable(error.to_string(), 1)),
     }
-    Ok(fresh_json(PurgeAnswer { purged }))
 }
 
 fn check_keys(keys: usize, max: usize) -> Result<(), FieldError> {
@@ -112,17 +104,16 @@ fn check_keys(keys: usize, max: usize) -> Result<(), FieldError> {
 }
 
 async fn held(State(admin): State<Admin>, Path(key): Path<String>) -> Result<Response, Problem> {
-    let key = ObjectKey::new(key).map_err(|error| FieldError::new("path", error.to_string()))?;
     let cache = &admin.library.cache;
-    let named = admin.library.named(&key);
-    let variants = named.iter().find_map(|named| cache.get(&named.as_ref().as_ref()));
+    let named = admin.library.names().keys(&key).map_err(|detail| FieldError::new("path", detail))?;
+    let variants = named.iter().find_map(|named| admin.library.held_under(&named.as_ref().as_ref()));
     let variants = variants.ok_or_else(|| Problem::not_found("the edge does not hold this object"))?;
     // Of several answers under one key, the first stands for them.
     let object = &variants.as_slice()[0];
     let (head, life) = (object.head(), object.head().life);
     let count = |held: &dyn Fn(u32) -> bool| object.reached_chunks().filter(|&chunk| held(chunk)).count();
     let answer = HeldObject {
-        key: key.as_str(),
+        key: &key,
         bytes: object.size(),
         etag: head.etag().and_then(|etag| etag.to_str().ok()),
         chunks: object.reached_chunks().count(),

@@ -4,6 +4,7 @@
 //! index bounds the disk: an object weighs what it has there, the least recently used goes first.
 
 pub mod disk;
+pub mod framed_log;
 pub mod index_log;
 pub mod memory;
 pub mod restore;
@@ -20,6 +21,7 @@ use moka::policy::EvictionPolicy;
 
 use crate::key::{CacheKey, KeyRef};
 use crate::object::{CHUNK, Object};
+use crate::purge::Purges;
 use disk::Disk;
 use memory::{Memory, Part};
 use variants::Variants;
@@ -35,6 +37,7 @@ pub struct Cache {
     pub index: Index,
     pub memory: Memory,
     pub disk: Arc<Disk>,
+    pub purges: Arc<Purges>,
     next_id: AtomicU64,
 }
 
@@ -82,8 +85,8 @@ pub fn put(index: &Index, object: &Arc<Object>) -> Vec<Arc<Object>> {
 
 impl Cache {
     #[must_use]
-    pub fn new(index: Index, memory: Memory, disk: Arc<Disk>, next_id: u64) -> Self {
-        Self { index, memory, disk, next_id: AtomicU64::new(next_id) }
+    pub fn new(index: Index, memory: Memory, disk: Arc<Disk>, purges: Arc<Purges>, next_id: u64) -> Self {
+        Self { index, memory, disk, purges, next_id: AtomicU64::new(next_id) }
     }
 
     /// Bytes of the index' budget that are used.

@@ -45,11 +45,36 @@ pub struct Life {
     pub if_error: Option<i64>,
     #[serde(default)]
     pub immutable: bool,
+    /// Which purge was the newest when the origin was asked: an older one does not concern the answer.
+    #[serde(default)]
+    pub asked: u64,
+    /// When the answer came, or was last confirmed.
+    #[serde(default)]
+    pub came: i64,
+    /// When a soft purge made it stale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_at: Option<i64>,
 }
 
 impl Life {
+    /// Of an answer of which nothing else is known: stale from its first moment.
     #[must_use]
-    pub fn new(policy: Policy, headers: &HeaderMap, now: Timestamp, response_delay: Duration) -> Self {
+    pub fn of_age(born: i64) -> Self {
+        Self {
+            born,
+            fresh_until: born,
+            stale_allowed: true,
+            while_revalidate: 0,
+            if_error: None,
+            immutable: false,
+            asked: 0,
+            came: born,
+            purged_at: None,
+        }
+    }
+
+    #[must_use]
+    pub fn new(policy: Policy, headers: &HeaderMap, now: Timestamp, response_delay: Duration, asked: u64) -> Self {
         let born = now.as_millis() - millis(initial_age(headers, at(now), response_delay));
         let lifetime = if policy.ask_always { 0 } else { millis(policy.lifetime) };
         Self {
@@ -59,7 +84,16 @@ impl Life {
             while_revalidate: millis(policy.while_revalidate),
             if_error: policy.if_error.map(millis),
             immutable: policy.immutable,
+            asked,
+            came: now.as_millis(),
+            purged_at: None,
         }
+    }
+
+    /// Stale from then on; how long it may be served stale counts from there.
+    #[must_use]
+    pub fn purged(self, at: i64) -> Self {
+        Self { fresh_until: self.fresh_until.min(at), purged_at: Some(at), ..self }
     }
 
     #[must_use]
@@ -257,7 +291,7 @@ mod tests {
     fn rfc5861_windows() {
         let after = |seconds: i64| now().saturating_add_millis(seconds * 1000);
         let life =
-            |pairs: &[(&'static str, &str)]| Life::new(of(200, pairs, None), &headers(pairs), now(), Duration::ZERO);
+            |pairs: &[(&'static str, &str)]| Life::new(of(200, pairs, None), &headers(pairs), now(), Duration::ZERO, 0);
         let windows = life(&[("cache-control", "max-age=1, stale-while-revalidate=5, stale-if-error=9")]);
         assert!(windows.is_fresh(after(0)) && !windows.is_fresh(after(1)));
         assert!(windows.may_wait(after(5)) && !windows.may_wait(after(6)));

@@ -10,7 +10,7 @@
 //! [`cache_status`] make the head, [`body`] streams, and [`server::meter`] counts what reached the socket
 //! for the [`delivery`] record. What is no read, or not for others, [`server::pass`] hands through with
 //! the changes that [`forward`] lists. Beside it, [`load`] tells the routers how busy we are, and
-//! [`admin`] lets operators [`warm`], purge and look.
+//! [`admin`] lets operators [`warm`], [`purge`] and look.
 //!
 //! The origin is a bucket, of which objects are read, or any web server, before which the edge is a
 //! shared cache by RFC 9111. In a fleet it adds default lifetimes and does not let clients' directives
@@ -20,7 +20,7 @@
 //! chunks only; first bytes go out as they arrive; a failed fill is an error to its readers and never
 //! a clean end; bytes of two versions are never mixed; what was stored is served after a restart, and
 //! bytes that the disk lost or changed are not; what may not be shared never is; an unsafe request is sent
-//! once. Memory, disk, queues and requests to the origin are bounded, each where it is declared.
+//! once; what was asked for before a purge is not served after it, also after a kill. Memory, disk, queues and requests to the origin are bounded, each where it is declared.
 //!
 //! Not promised: interim answers (1xx) end here, for hyper's server cannot send them; connections are
 //! not upgraded; trailers are passed on but not stored; parts of a chunk live in memory only, so a
@@ -49,6 +49,7 @@ pub mod metrics;
 pub mod multipart;
 pub mod object;
 pub mod origin;
+pub mod purge;
 pub mod range;
 pub mod reader;
 pub mod request;

@@ -1,7 +1,9 @@
 //! All answers that this edge can serve: those it holds and those it can get from the origin.
 
 pub mod fetch;
+pub mod names;
 pub mod open;
+pub mod purge;
 pub mod update;
 pub mod wish;
 
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 use tokio::runtime::Handle;
-use wire::{ObjectKey, Timestamp};
+use wire::Timestamp;
 
 use crate::cache::Cache;
 use crate::directives::{RequestDirectives, ResponseDirectives};
@@ -24,6 +26,7 @@ use crate::key::{CacheKey, KeyRef};
 use crate::metrics::Metrics;
 use crate::object::{CHUNK, Object};
 use crate::origin::{Ask, Origin, OriginError, range_value};
+use crate::purge::Asking;
 use crate::range::RangeSpec;
 use crate::reuse::{Reuse, reuse};
 use crate::version;
@@ -33,7 +36,7 @@ use wish::{Wants, Wish};
 /// Keys remembered as missing; a crawler of missing ones pushes its own out.
 const MISSING_KEYS: u64 = 10_000;
 
-/// Keys that were purged or changed by an unsafe method a moment ago, for as long as an answer that is older
+/// Keys that were changed by an unsafe method a moment ago, for as long as an answer that is older
 /// than that may be on its way.
 const CHANGED_KEYS: u64 = 100_000;
 const CHANGED_TTL: Duration = Duration::from_secs(120);
@@ -69,7 +72,8 @@ pub struct Library {
     /// What is being asked of the origin for the first time or again: at most one a key and what it varies
     /// by, each ends with the origin's timeouts, and each is waited for by a connection or a warm order.
     openings: Mutex<HashMap<String, Opening>>,
-    missing: moka::sync::Cache<Arc<CacheKey>, ()>,
+    /// As of which purge.
+    missing: moka::sync::Cache<Arc<CacheKey>, u64>,
     passing: moka::sync::Cache<Arc<CacheKey>, ()>,
     /// Which change each of these keys had last.
     changed: moka::sync::Cache<Arc<CacheKey>, u64>,
@@ -113,7 +117,7 @@ impl Library {
         range: Option<RangeSpec>,
         now: Timestamp,
     ) -> Option<Opened> {
-        let object = self.cache.get(key)?.select(request)?;
+        let object = self.held_for(key, request)?;
         if !object.combinable && !self.has_all(&object, range) {
             return None;
         }
@@ -146,10 +150,17 @@ impl Library {
             true => self.gateway.own(&key.as_ref().as_ref(), &Vec::new()),
             false => HeaderMap::new(),
         };
-        Wish { key, headers, wants: Wants::Whole, asked: RequestDirectives::default(), since: self.changes() }
+        Wish {
+            key,
+            headers,
+            wants: Wants::Whole,
+            asked: RequestDirectives::default(),
+            since: self.changes(),
+            asking: self.ask(),
+        }
     }
 
-    /// How often anything that is held was purged or changed: whoever asks the origin remembers it, for an
+    /// How often anything that is held was changed by an unsafe method: whoever asks the origin remembers it, for an
     /// answer that was made before a change must not be held after it.
     #[must_use]
     pub fn changes(&self) -> u64 {
@@ -161,52 +172,9 @@ impl Library {
         self.changed.insert(key.clone(), change);
     }
 
-    fn is_outdated(&self, wish: &Wish) -> bool {
-        self.changed.get(&wish.key).is_some_and(|change| change > wish.since)
-    }
-
     /// Forgets that the origin had no such object.
     pub fn forget_missing(&self, key: &Arc<CacheKey>) {
         self.missing.invalidate(key);
-    }
-
-    /// What operators mean by a name: of a bucket the object's key; of a web origin `host/path?query`, over
-    /// the listener's scheme first.
-    #[must_use]
-    pub fn named(&self, name: &ObjectKey) -> Vec<Arc<CacheKey>> {
-        let name = name.as_str();
-        if !self.origin.is_web() {
-            return vec![KeyRef::object(name).to_key()];
-        }
-        let (host, target) = name.split_at(name.find('/').unwrap_or(name.len()));
-        let target = if target.is_empty() { "/" } else { target };
-        [self.https, !self.https].map(|https| KeyRef { https, host, target }.to_key()).to_vec()
-    }
-
-    /// Forgets what is held under a name, for good. True where something was.
-    pub async fn purge(&self, name: &ObjectKey) -> bool {
-        let mut purged = false;
-        for key in self.named(name) {
-            purged |= self.purge_key(&key).await;
-        }
-        purged
-    }
-
-    async fn purge_key(&self, key: &Arc<CacheKey>) -> bool {
-        self.forget_missing(key);
-        self.note_change(key);
-        let Some(variants) = self.cache.get(&key.as_ref().as_ref()) else { return false };
-        let mut purged = false;
-        for object in variants.as_slice() {
-            // Ended by us and not by the index's listener, so that we can wait until it is off the disk.
-            let first = object.end();
-            self.cache.drop_version(object);
-            if first {
-                self.cache.disk.remove_for_good(object.clone()).await;
-            }
-            purged |= first;
-        }
-        purged
     }
 
     fn policy(&self, status: StatusCode, headers: &HeaderMap, said: &ResponseDirectives) -> Policy {
@@ -218,8 +186,8 @@ impl Library {
         freshness::policy(status, headers, said, Timestamp::now(), default_ttl)
     }
 
-    fn life(policy: Policy, headers: &HeaderMap, delay: Duration) -> Life {
-        Life::new(policy, headers, Timestamp::now(), delay)
+    fn life(policy: Policy, headers: &HeaderMap, delay: Duration, asking: &Asking) -> Life {
+        Life::new(policy, headers, Timestamp::now(), delay, asking.since())
     }
 
     /// Asks for bytes of a known version, and of no other.

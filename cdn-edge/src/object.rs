@@ -83,6 +83,11 @@ impl Object {
         self.head.store(Arc::new(head));
     }
 
+    /// The same, unless another head has come in the place of this one.
+    pub fn refresh_from(&self, before: &Arc<Head>, head: Head) {
+        self.head.compare_and_swap(before, Arc::new(head));
+    }
+
     #[must_use]
     pub fn description(&self) -> Description {
         Description::new(self.head().status, self.size(), &self.head().headers, self.selectors.clone())

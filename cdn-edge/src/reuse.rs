@@ -50,8 +50,7 @@ mod tests {
     const BORN: i64 = 1_800_000_000_000;
 
     fn life() -> Life {
-        let (born, fresh_until) = (BORN, BORN + 60_000);
-        Life { born, fresh_until, stale_allowed: true, while_revalidate: 0, if_error: None, immutable: false }
+        Life { fresh_until: BORN + 60_000, ..Life::of_age(BORN) }
     }
 
     fn after(life: &Life, seconds: i64, asked: RequestDirectives) -> Reuse {

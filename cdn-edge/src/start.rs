@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::origin::s3::Bucket;
 use crate::origin::web::WebOrigin;
 use crate::origin::{Origin, Record as OriginRecord};
+use crate::purge;
 use crate::respond;
 use crate::server::counters::Counters;
 use crate::server::tls::{Acceptor, Certificate};
@@ -98,6 +99,7 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let serving = serving.collect::<anyhow::Result<Vec<_>>>()?;
     drop(shared);
     report(&config, counters, &cache, &health, &metrics, &stop, &ended);
+    tokio::spawn(purge::sweep::run(library.clone(), ended.clone()));
     let admin = admin_listener.map(|listener| {
         let token = AdminToken::new(&config.auth);
         let routes = admin::routes(library, config.edge.warm_concurrency, token, &health, &config.http);

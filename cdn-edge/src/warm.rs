@@ -34,10 +34,10 @@ async fn warm_one(library: &Arc<Library>, key: ObjectKey) -> WarmResult {
 /// The object's size and how many of its bytes were not held.
 async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey) -> Result<(u64, u64), String> {
     let mut fetched = 0;
-    let key = library.named(key).swap_remove(0);
+    let key = library.names().keys(key.as_str())?.swap_remove(0);
     // Whoever orders it has uploaded it, perhaps since a listener asked in vain.
     library.forget_missing(&key);
-    let known = library.cache.get(&key.as_ref().as_ref());
+    let known = library.held_under(&key.as_ref().as_ref());
     let object = open(library, &key).await?;
     // What the opening has brought by now was not held before it.
     let cold = known.is_none_or(|known| !known.contains(object.id));

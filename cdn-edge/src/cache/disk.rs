@@ -44,10 +44,9 @@ pub enum Job {
     },
     /// Its end was reached, so its size is known now.
     Sized(Arc<Object>),
-    Remove {
-        object: Arc<Object>,
-        done: Option<oneshot::Sender<()>>,
-    },
+    Remove(Arc<Object>),
+    /// Tells when all before it is on disk.
+    Settle(oneshot::Sender<()>),
     Stop,
 }
 
@@ -121,13 +120,13 @@ impl Disk {
     }
 
     pub fn remove(&self, object: Arc<Object>) {
-        let _ = self.jobs.send(Job::Remove { object, done: None });
+        let _ = self.jobs.send(Job::Remove(object));
     }
 
-    /// Returns once a restart would not bring the object back.
-    pub async fn remove_for_good(&self, object: Arc<Object>) {
+    /// Returns once all that was told the disk before is on it.
+    pub async fn settled_so_far(&self) {
         let (done, wait) = oneshot::channel();
-        let _ = self.jobs.send(Job::Remove { object, done: Some(done) });
+        let _ = self.jobs.send(Job::Settle(done));
         // An error says that the writer has ended, and with it this process' use of the folder.
         let _ = wait.await;
     }
@@ -193,6 +192,11 @@ impl Folder {
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.path.join("index.log")
+    }
+
+    #[must_use]
+    pub fn purge_log(&self) -> PathBuf {
+        self.path.join("purge.log")
     }
 
     #[must_use]

@@ -1,23 +1,21 @@
 //! The index log: what is on disk, appended as it changes, read once at the start.
 //!
-//! A record is its length and CRC-32C, four bytes each, little-endian, then JSON. Reading stops at the
-//! first record that is torn. A chunk's record follows its bytes, and the bytes are checked by the
-//! checksum in it, so a record that outlived its bytes in a crash serves nothing wrong.
+//! A chunk's record follows its bytes, and the bytes are checked by the checksum in it, so a record that
+//! outlived its bytes in a crash serves nothing wrong.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::framed_log::{self, FramedLog};
 use crate::freshness::Life;
 use crate::key::CacheKey;
 use crate::object::chunks::MOST;
 use crate::object::{CHUNK, Description};
 
-/// No record is longer: a key has 1 KiB, the headers of an origin a few.
-const MAX_RECORD: usize = 1 << 20;
+pub type IndexLog = FramedLog<Record>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Record {
@@ -73,33 +71,9 @@ pub struct Replay {
 /// # Errors
 /// When the file cannot be read.
 pub fn replay(path: &Path, max_object: u64) -> io::Result<Replay> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error),
-    };
     let mut replay = Replay::default();
-    let mut rest = bytes.as_slice();
-    while let Some((record, tail)) = next(rest) {
-        replay.take(record, max_object);
-        rest = tail;
-    }
-    replay.torn = rest.len() as u64;
+    replay.torn = framed_log::read(path, |record| replay.take(record, max_object))?;
     Ok(replay)
-}
-
-fn next(bytes: &[u8]) -> Option<(Record, &[u8])> {
-    let (len, rest) = bytes.split_first_chunk::<4>()?;
-    let (crc, rest) = rest.split_first_chunk::<4>()?;
-    let len = u32::from_le_bytes(*len) as usize;
-    if len > MAX_RECORD || len > rest.len() {
-        return None;
-    }
-    let (json, rest) = rest.split_at(len);
-    if crc32c::crc32c(json) != u32::from_le_bytes(*crc) {
-        return None;
-    }
-    Some((serde_json::from_slice(json).ok()?, rest))
 }
 
 impl Replay {
@@ -137,93 +111,19 @@ impl Replay {
     }
 }
 
-/// A log open for appending.
-#[derive(Debug)]
-pub struct IndexLog {
-    file: File,
-    len: u64,
-}
-
-impl IndexLog {
-    /// Replaces the log by one with these records; a crash leaves the old one or the new one.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn rewrite(path: &Path, records: impl Iterator<Item = Record>) -> io::Result<Self> {
-        let beside = path.with_extension("log.new");
-        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&beside)?;
-        let mut out = io::BufWriter::new(file);
-        let mut len = 0;
-        for record in records {
-            let framed = frame(&record);
-            out.write_all(&framed)?;
-            len += framed.len() as u64;
-        }
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        Ok(Self { file, len })
-    }
-
-    /// # Errors
-    /// When it cannot be written; what was written of the record is taken back.
-    pub fn append(&mut self, record: &Record) -> io::Result<()> {
-        let framed = frame(record);
-        let written = self.file.write_all(&framed);
-        match written {
-            Ok(()) => self.len += framed.len() as u64,
-            // A torn record would hide every later one from the next start.
-            Err(_) => self.take_back()?,
-        }
-        written
-    }
-
-    fn take_back(&mut self) -> io::Result<()> {
-        self.file.set_len(self.len)?;
-        io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.len)).map(drop)
-    }
-
-    /// # Errors
-    /// When the disk fails.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.len
-    }
-}
-
-fn frame(record: &Record) -> Vec<u8> {
-    let mut framed = vec![0; 8];
-    serde_json::to_writer(&mut framed, record).expect("a record of numbers and texts serialises");
-    let len = u32::try_from(framed.len() - 8).expect("a record is far below 4 GiB");
-    let crc = crc32c::crc32c(&framed[8..]);
-    framed[..4].copy_from_slice(&len.to_le_bytes());
-    framed[4..8].copy_from_slice(&crc.to_le_bytes());
-    framed
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderValue, StatusCode, header};
     use proptest::prelude::*;
 
     use super::*;
+    use framed_log::{frame, next};
 
     fn records() -> Vec<Record> {
         let key = CacheKey::from("http://x/a/b?c".to_owned());
         let headers = HeaderMap::from_iter([(header::ETAG, HeaderValue::from_static("\"x\""))]);
         let description = Description::new(StatusCode::OK, Some(600_000), &headers, Vec::new());
-        let life = Life {
-            born: 1,
-            fresh_until: 2,
-            stale_allowed: true,
-            while_revalidate: 0,
-            if_error: None,
-            immutable: false,
-        };
+        let life = Life { fresh_until: 2, ..Life::of_age(1) };
         let growing = description.clone().with_size(None);
         vec![
             Record::Object { id: 7, key: key.clone(), description: description.clone(), life },
@@ -268,7 +168,7 @@ mod tests {
             };
             let mut whole = 0;
             let mut rest = bytes.as_slice();
-            while let Some((record, tail)) = next(rest) {
+            while let Some((record, tail)) = next::<Record>(rest) {
                 prop_assert_eq!(&record, &records()[whole]);
                 whole += 1;
                 rest = tail;

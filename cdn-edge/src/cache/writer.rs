@@ -47,10 +47,11 @@ impl Writer {
                 Job::Store { object, chunk, bytes } => self.store(&object, chunk, &bytes),
                 Job::Refreshed { object, fields } => self.refreshed(&object, fields),
                 Job::Sized(object) => self.sized(&object),
-                Job::Remove { object, done } => {
-                    self.remove(&object, done.is_some());
-                    // Nobody waits any more where the order's client has left.
-                    let _ = done.map(|done| done.send(()));
+                Job::Remove(object) => self.remove(&object),
+                Job::Settle(done) => {
+                    self.tell(self.log.sync());
+                    // Nobody waits any more where the role is stopping.
+                    let _ = done.send(());
                 }
                 Job::Stop => break,
             }
@@ -107,17 +108,14 @@ impl Writer {
         }
     }
 
-    fn remove(&mut self, object: &Object, durably: bool) {
+    fn remove(&mut self, object: &Object) {
         for chunk in object.reached_chunks() {
             self.cache.memory.remove(object.id, chunk);
         }
         if !self.logged.remove(&object.id) {
             return;
         }
-        let mut logged = self.log.append(&Record::Gone { id: object.id });
-        if durably {
-            logged = logged.and_then(|()| self.log.sync());
-        }
+        let logged = self.log.append(&Record::Gone { id: object.id });
         // Without its file an object does not come back, even where the log could not be written.
         let unlinked = std::fs::remove_file(self.folder.file(object.id));
         let unlinked = unlinked.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) });

@@ -16,6 +16,7 @@ use crate::freshness::Policy;
 use crate::object::chunks::MOST;
 use crate::object::{CHUNK, Description, Head, Object};
 use crate::origin::{Answer, Ask, OriginError};
+use crate::purge::Asking;
 use crate::storable::{Asked, NotStored, storable, strip};
 use crate::{vary, version};
 
@@ -25,11 +26,21 @@ const EXCUSED_MS: i64 = 2000;
 /// What came of asking.
 pub(super) struct Fetched {
     pub(super) outcome: Result<Outcome, OpenError>,
-    /// Others who waited may have it, too.
-    pub(super) shareable: bool,
+    pub(super) shared: ForOthers,
     /// Who asks next will not be able to share either.
     pub(super) remember_to_pass: bool,
     pub(super) begun: Option<Begun>,
+}
+
+/// What those who waited make of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ForOthers {
+    /// The same.
+    Yes,
+    /// Each asks for itself.
+    No,
+    /// One of them asks for all others: what came was of no use by our own fault.
+    AskAgain,
 }
 
 /// A fill that is left to be run.
@@ -41,18 +52,19 @@ pub(super) struct Begun {
 
 impl Fetched {
     fn failed(error: impl Into<OpenError>) -> Self {
-        Self { outcome: Err(error.into()), shareable: true, remember_to_pass: false, begun: None }
+        Self { outcome: Err(error.into()), shared: ForOthers::Yes, remember_to_pass: false, begun: None }
     }
 
     fn opened(object: Arc<Object>, how: How, shareable: bool) -> Self {
         let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false }));
-        Self { outcome, shareable, remember_to_pass: false, begun: None }
+        let shared = if shareable { ForOthers::Yes } else { ForOthers::No };
+        Self { outcome, shared, remember_to_pass: false, begun: None }
     }
 }
 
 impl Library {
     pub(super) async fn fetch(&self, wish: &Wish) -> Fetched {
-        let held = self.cache.get(&wish.key.as_ref().as_ref());
+        let held = self.held_under(&wish.key.as_ref().as_ref());
         let unheld = if held.is_some() { Forward::VaryMiss } else { Forward::UriMiss };
         match held.and_then(|held| held.select(&wish.headers)) {
             None => self.fetch_cold(wish, unheld).await,
@@ -121,7 +133,8 @@ impl Library {
             let once = matches!(reason, NotStored::RequestNoStore | NotStored::Outdated);
             let remember_to_pass = !once && !conditional;
             let outcome = Ok(Outcome::Passed(Box::new(answer), why));
-            return Fetched { outcome, shareable: false, remember_to_pass, begun: None };
+            let shared = if once { ForOthers::AskAgain } else { ForOthers::No };
+            return Fetched { outcome, shared, remember_to_pass, begun: None };
         }
         self.passing.invalidate(&wish.key);
         let object = self.object_of(wish, &answer, &said, policy);
@@ -143,7 +156,7 @@ impl Library {
         let authorization = wish.headers.contains_key(header::AUTHORIZATION);
         let asked = Asked { method: &Method::GET, authorization, no_store: wish.asked.no_store };
         storable(asked, answer.status, &answer.headers, said, policy)?;
-        if self.is_outdated(wish) {
+        if self.is_outdated(wish, &answer.headers) {
             return Err(NotStored::Outdated);
         }
         let size = answer.part.as_ref().map(|part| part.size).or(answer.length);
@@ -155,7 +168,7 @@ impl Library {
     }
 
     fn object_of(&self, wish: &Wish, answer: &Answer, said: &ResponseDirectives, policy: Policy) -> Arc<Object> {
-        let life = Self::life(policy, &answer.headers, answer.delay);
+        let life = Self::life(policy, &answer.headers, answer.delay, &wish.asking);
         let mut headers = answer.headers.clone();
         let selectors = vary::selectors(&headers, &wish.headers);
         self.for_holding(&mut headers, said);
@@ -224,11 +237,18 @@ impl Library {
             let wish = Wish { headers: wish.unconditional(), ..wish.clone() };
             return Box::pin(self.fetch_cold(&wish, why)).await;
         }
-        self.confirm(held, answer.headers, answer.delay, why)
+        self.confirm(held, answer.headers, answer.delay, why, &wish.asking)
     }
 
     /// The version that is held still holds: its head becomes what the answer makes of it.
-    pub(super) fn confirm(&self, held: Arc<Object>, mut newer: HeaderMap, delay: Duration, why: Forward) -> Fetched {
+    pub(super) fn confirm(
+        &self,
+        held: Arc<Object>,
+        mut newer: HeaderMap,
+        delay: Duration,
+        why: Forward,
+        asking: &Asking,
+    ) -> Fetched {
         let mut dated = newer.clone();
         Head::date(&mut dated, Timestamp::now());
         let said = ResponseDirectives::of(&newer);
@@ -238,9 +258,9 @@ impl Library {
         let merged = before.updated(&newer, before.life);
         let said = ResponseDirectives::of(&merged.headers);
         let policy = self.policy(merged.status, &merged.headers, &said);
-        let life = Self::life(policy, &dated, delay);
+        let life = Self::life(policy, &dated, delay, asking);
         let fields = merged.headers != before.headers;
-        held.refresh(Head { life, ..merged });
+        held.refresh(merged.with_life(life));
         held.no_excuse();
         self.cache.disk.refreshed(held.clone(), fields);
         Fetched::opened(held, How::Confirmed(why), policy.explicit && !policy.ask_always)
@@ -250,7 +270,7 @@ impl Library {
     fn changed(&self, wish: &Wish, held: &Arc<Object>, answer: Answer, why: Forward) -> Fetched {
         let same = answer.status == StatusCode::OK && held.head().status == StatusCode::OK;
         if same && version::same(&held.head().headers, &answer.headers) && answer.length == held.size() {
-            return self.confirm(held.clone(), answer.headers, answer.delay, why);
+            return self.confirm(held.clone(), answer.headers, answer.delay, why, &wish.asking);
         }
         // An error says nothing of what is held; anything else supersedes it.
         if !answer.status.is_server_error() {
@@ -265,7 +285,7 @@ impl Library {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT
                 if size == held.size() && version::same(&held.head().headers, &answer.headers) =>
             {
-                self.confirm(held.clone(), answer.headers, answer.delay, why)
+                self.confirm(held.clone(), answer.headers, answer.delay, why, &wish.asking)
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
                 self.cache.drop_version(held);

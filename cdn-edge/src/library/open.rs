@@ -11,10 +11,14 @@ use tokio::sync::{oneshot, watch};
 use wire::Timestamp;
 
 use super::Library;
+use super::fetch::ForOthers;
 use super::wish::Wish;
 use crate::object::Object;
 use crate::origin::{Answer, OriginError};
 use crate::vary;
+
+/// How often a request waits for others' answers that turn out to be of no use, before it asks for itself.
+const WAITS: u32 = 3;
 
 /// Why there is nothing to serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +83,8 @@ pub(super) enum Shared {
     Object(Opened),
     /// Each for itself.
     Unshared,
+    /// One for all others, once more.
+    AskAgain,
     Failed(OpenError),
 }
 
@@ -97,22 +103,29 @@ impl Library {
     ///
     /// # Errors
     /// [`OpenError`] where there is nothing to serve.
-    pub async fn open(self: &Arc<Self>, wish: Wish) -> Result<Outcome, OpenError> {
-        let mut opening = match self.join(&wish) {
-            Joined::Known(opened) => return Ok(Outcome::Object(opened)),
-            Joined::Missing => return Err(OpenError::NotFound),
-            Joined::Mine(mine) => return outcome(mine).await,
-            Joined::Waiting(opening) => opening,
-        };
-        // An error says that the opening's task was ended with its runtime.
-        let shared = opening.wait_for(Option::is_some).await.map_err(|_| OriginError::Abandoned)?.clone();
-        match shared.expect("waited until there is one") {
-            Shared::Object(opened) if self.suits(&opened.object, &wish) => {
-                Ok(Outcome::Object(Opened { collapsed: true, ..opened }))
+    pub async fn open(self: &Arc<Self>, mut wish: Wish) -> Result<Outcome, OpenError> {
+        for _ in 0..WAITS {
+            let mut opening = match self.join(&wish) {
+                Joined::Known(opened) => return Ok(Outcome::Object(opened)),
+                Joined::Missing => return Err(OpenError::NotFound),
+                Joined::Mine(mine) => return outcome(mine).await,
+                Joined::Waiting(opening) => opening,
+            };
+            // An error says that the opening's task was ended with its runtime.
+            let shared = opening.wait_for(Option::is_some).await.map_err(|_| OriginError::Abandoned)?.clone();
+            match shared.expect("waited until there is one") {
+                // Who came after a purge does not take what was asked for before it.
+                Shared::Object(opened) if self.is_purged_since(&opened.object) => {}
+                Shared::AskAgain => {}
+                Shared::Object(opened) if self.suits(&opened.object, &wish) => {
+                    return Ok(Outcome::Object(Opened { collapsed: true, ..opened }));
+                }
+                Shared::Failed(error) => return Err(error),
+                Shared::Object(_) | Shared::Unshared => break,
             }
-            Shared::Failed(error) => Err(error),
-            Shared::Object(_) | Shared::Unshared => outcome(self.begin(wish, None)).await,
+            (wish.since, wish.asking) = (self.changes(), self.ask());
         }
+        outcome(self.begin(wish, None)).await
     }
 
     /// Asks about a stale object while it is being served, where nobody does so yet.
@@ -133,7 +146,7 @@ impl Library {
         if let Some(opened) = found.filter(|opened| opened.how != How::Behind) {
             return Joined::Known(opened);
         }
-        if self.missing.contains_key(&wish.key) {
+        if self.is_missing(&wish.key) {
             return Joined::Missing;
         }
         if wish.asked.no_store || self.passing.contains_key(&wish.key) {
@@ -147,11 +160,14 @@ impl Library {
         Joined::Mine(self.begin(wish.clone(), Some(Listing { library: self.clone(), name, tell })))
     }
 
-    /// Requests of one name would get the same answer, as far as it is known what the answer varies by.
+    /// Requests of one name would get the same answer, as far as it is known what the answer varies by; who
+    /// comes after a purge does not wait for what was asked for before it.
     fn name(&self, wish: &Wish) -> String {
         let known = self.cache.get(&wish.key.as_ref().as_ref());
         let varies = known.and_then(|known| known.as_slice().first().map(|object| object.selectors.clone()));
-        format!("{}{}", wish.key, varies.map_or(String::new(), |varies| vary::secondary(&varies, &wish.headers)))
+        let secondary = varies.map_or(String::new(), |varies| vary::secondary(&varies, &wish.headers));
+        // Line feeds stand in no key.
+        format!("{}\n{}\n{secondary}", wish.key, self.cache.purges.of_key(&wish.key))
     }
 
     fn begin(self: &Arc<Self>, wish: Wish, listing: Option<Listing>) -> Mine {
@@ -169,18 +185,24 @@ impl Library {
     ) {
         let fetched = self.fetch(&wish).await;
         if matches!(fetched.outcome, Err(OpenError::NotFound)) {
-            self.missing.insert(wish.key.clone(), ());
+            self.missing.insert(wish.key.clone(), wish.asking.since());
         }
         let shared = match &fetched.outcome {
-            Ok(Outcome::Object(opened)) if fetched.shareable => Shared::Object(opened.clone()),
+            Ok(Outcome::Object(opened)) if fetched.shared == ForOthers::Yes => Shared::Object(opened.clone()),
+            Ok(_) if fetched.shared == ForOthers::AskAgain => Shared::AskAgain,
             Ok(_) => Shared::Unshared,
             Err(error) => Shared::Failed(error.clone()),
         };
         if fetched.remember_to_pass {
             self.passing.insert(wish.key.clone(), ());
         }
+        // What the answer is good for is settled; its body may take as long as it likes.
+        drop(wish);
         if let Some(listing) = listing {
-            listing.tell.send_replace(Some(shared));
+            let tell = listing.tell.clone();
+            // First out of the map: who is told to ask again must not find what has just ended.
+            drop(listing);
+            tell.send_replace(Some(shared));
         }
         // Its client may have left: what came is held all the same.
         let _ = mine.send(fetched.outcome);

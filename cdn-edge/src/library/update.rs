@@ -10,6 +10,7 @@ use super::wish::{Wants, Wish};
 use crate::directives::{RequestDirectives, ResponseDirectives};
 use crate::key::{CacheKey, KeyRef};
 use crate::origin::Answer;
+use crate::purge::Asking;
 use crate::storable::post_is_get;
 
 impl Library {
@@ -35,8 +36,7 @@ impl Library {
     /// The answer to a HEAD, compared with what a GET had brought: the newer head of the same version
     /// updates it, anything else ends it.
     pub fn note_head(&self, wish: &Wish, answer: &Answer) {
-        let held = self.cache.get(&wish.key.as_ref().as_ref()).and_then(|held| held.select(&wish.headers));
-        let Some(held) = held else { return };
+        let Some(held) = self.held_for(&wish.key.as_ref().as_ref(), &wish.headers) else { return };
         if answer.status != StatusCode::OK || held.head().status != StatusCode::OK {
             return;
         }
@@ -53,7 +53,7 @@ impl Library {
         };
         drop(head);
         if same_length && same_tag && same_date {
-            self.confirm(held, answer.headers.clone(), answer.delay, Forward::Stale);
+            self.confirm(held, answer.headers.clone(), answer.delay, Forward::Stale, &wish.asking);
         } else {
             self.cache.drop_version(&held);
         }
@@ -68,6 +68,7 @@ impl Library {
         key: &Arc<CacheKey>,
         headers: HeaderMap,
         answer: Answer,
+        asking: Asking,
     ) -> Result<Opened, Box<Answer>> {
         let said = ResponseDirectives::of(&answer.headers);
         let policy = self.policy(answer.status, &answer.headers, &said);
@@ -81,6 +82,7 @@ impl Library {
             wants: Wants::Whole,
             asked: RequestDirectives::default(),
             since: self.changes(),
+            asking,
         };
         let fetched = self.take(&wish, answer, Forward::Method, How::Cold(Forward::Method));
         if let Some(begun) = fetched.begun {

@@ -10,6 +10,7 @@ use crate::fill::run::RUN;
 use crate::key::CacheKey;
 use crate::object::CHUNK;
 use crate::origin::range_value;
+use crate::purge::Asking;
 use crate::range::RangeSpec;
 
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Wish {
     pub asked: RequestDirectives,
     /// As of which change of what is held: see [`super::Library::changes`].
     pub since: u64,
+    /// As of which purge.
+    pub asking: Asking,
 }
 
 /// What of the body.

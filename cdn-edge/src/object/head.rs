@@ -1,5 +1,6 @@
 //! The head of an answer: as it is held and as the index log keeps it.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -19,6 +20,17 @@ pub struct Head {
     pub headers: HeaderMap,
     pub life: Life,
     pub last_modified: Option<SystemTime>,
+    seen: Seen,
+}
+
+/// Up to which purge it is known that a head is not concerned, or has been changed as the purge demands.
+#[derive(Debug)]
+struct Seen(AtomicU64);
+
+impl Clone for Seen {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Relaxed)))
+    }
 }
 
 impl Head {
@@ -28,7 +40,30 @@ impl Head {
             headers.entry(name).or_insert_with(|| value.clone());
         }
         let last_modified = freshness::date(&headers, header::LAST_MODIFIED);
-        Self { status, headers, life, last_modified }
+        Self { status, headers, life, last_modified, seen: Seen(AtomicU64::new(life.asked)) }
+    }
+
+    /// Whether no purge up to this one is still to be looked at: all that a hit is asked about purges.
+    #[must_use]
+    pub fn has_seen(&self, purge: u64) -> bool {
+        self.seen.0.load(Relaxed) >= purge
+    }
+
+    /// A purge looked at is looked at; whoever is late takes nothing back.
+    pub fn saw(&self, purge: u64) {
+        self.seen.0.fetch_max(purge, Relaxed);
+    }
+
+    /// The same, confirmed by an answer to a newer question.
+    #[must_use]
+    pub fn with_life(self, life: Life) -> Self {
+        Self { life, seen: Seen(AtomicU64::new(life.asked)), ..self }
+    }
+
+    /// The same as a soft purge leaves it.
+    #[must_use]
+    pub fn purged(&self, at: i64) -> Self {
+        Self { life: self.life.purged(at), ..self.clone() }
     }
 
     #[must_use]
@@ -133,14 +168,7 @@ mod tests {
 
     #[test]
     fn rfc9111_3_2_updating_stored_fields() {
-        let policy = Life {
-            born: 0,
-            fresh_until: 0,
-            stale_allowed: true,
-            while_revalidate: 0,
-            if_error: None,
-            immutable: false,
-        };
+        let policy = Life::of_age(0);
         let held = [("a", "1"), ("b", "1"), ("b", "2"), ("content-length", "9"), ("content-encoding", "br")];
         let held = Head::new(StatusCode::OK, headers(&held), policy, &HeaderMap::new());
         let newer = headers(&[("b", "3"), ("c", "4"), ("content-length", "0"), ("content-encoding", "x")]);

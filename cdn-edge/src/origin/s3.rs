@@ -20,7 +20,7 @@ use crate::config::EdgeConfig;
 const SIGNED_FOR: Duration = Duration::from_secs(300);
 
 /// The bucket's headers that listeners get; the rest is between us and it.
-const PASSED_ON: [HeaderName; 11] = [
+const PASSED_ON: [HeaderName; 15] = [
     header::CONTENT_TYPE,
     header::CACHE_CONTROL,
     header::ETAG,
@@ -32,6 +32,11 @@ const PASSED_ON: [HeaderName; 11] = [
     header::DATE,
     header::AGE,
     header::CONTENT_RANGE,
+    // What an object is purged by; a bucket keeps such fields as its metadata.
+    HeaderName::from_static("cache-tag"),
+    HeaderName::from_static("surrogate-key"),
+    HeaderName::from_static("x-amz-meta-cache-tag"),
+    HeaderName::from_static("x-amz-meta-surrogate-key"),
 ];
 
 /// What a bucket is told of a request.

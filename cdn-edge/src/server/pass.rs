@@ -37,12 +37,14 @@ impl Answerer {
             // Whoever told a length beside another framing told two.
             headers.remove(header::CONTENT_LENGTH);
         }
+        let (since, asking) = (self.shared.library.changes(), self.shared.library.ask());
         let ask = Ask { method: method.clone(), key: key.clone(), headers: headers.clone(), body };
         let answer = match self.shared.library.origin.ask(ask).await {
             Ok(answer) => answer,
             Err(error) => return self.failed(wanted, Subject::Key(key), &error.into()),
         };
         let library = &self.shared.library;
+        let purged = library.is_purged(&key, &answer.headers, &asking);
         let fine = answer.status.is_success() || answer.status.is_redirection();
         if !method.is_safe() && fine {
             library.invalidate(&key, &answer.headers);
@@ -50,11 +52,11 @@ impl Answerer {
         let why = if method == Method::HEAD { Forward::UriMiss } else { Forward::Method };
         match method {
             Method::HEAD => {
-                let since = library.changes();
-                library.note_head(&Wish { key, headers, wants: Wants::Head, asked: wanted.asked, since }, &answer);
+                let wish = Wish { key, headers, wants: Wants::Head, asked: wanted.asked, since, asking };
+                library.note_head(&wish, &answer);
                 self.passed(wanted, answer, why)
             }
-            Method::POST => match library.keep_post(&key, headers, answer) {
+            Method::POST if !purged => match library.keep_post(&key, headers, answer, asking) {
                 Ok(opened) => self.held(wanted, opened).await,
                 Err(answer) => self.passed(wanted, *answer, why),
             },

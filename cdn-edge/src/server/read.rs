@@ -67,7 +67,14 @@ impl Answerer {
             true => self.upstream(wanted),
             false => HeaderMap::new(),
         };
-        Wish { key: wanted.key.to_key(), headers, wants, asked: wanted.asked, since: library.changes() }
+        Wish {
+            key: wanted.key.to_key(),
+            headers,
+            wants,
+            asked: wanted.asked,
+            since: library.changes(),
+            asking: library.ask(),
+        }
     }
 
     pub(super) async fn open_and_answer(&self, wanted: &Wanted<'_>) -> Answered {

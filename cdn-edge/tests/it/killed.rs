@@ -8,9 +8,10 @@ use http::Method;
 use service::Shutdown;
 use tokio::sync::Semaphore;
 
-use crate::client::{get, open};
+use crate::admin::post;
+use crate::client::{get, open, send};
 use crate::origin::{Act, Origin};
-use crate::stage::{CHUNK, config, eventually, noise};
+use crate::stage::{CHUNK, TOKEN, config, eventually, noise};
 
 const DIR: &str = "EDGE_TEST_DIR";
 const ORIGIN: &str = "EDGE_TEST_ORIGIN";
@@ -24,6 +25,7 @@ async fn edge_process() {
     let mut config = config(&dir);
     config.s3.endpoint = std::env::var(ORIGIN).unwrap();
     let edge = cdn_edge::start(config, Shutdown::new()).await.unwrap();
+    std::fs::write(dir.join("admin"), format!("http://{}", edge.admin_addr.unwrap())).unwrap();
     std::fs::write(dir.join("address.new"), edge.url()).unwrap();
     std::fs::rename(dir.join("address.new"), dir.join("address")).unwrap();
     edge.wait().await.unwrap();
@@ -75,5 +77,36 @@ async fn no_wrong_byte_after_a_kill_in_mid_fill() {
         for earlier in 0..=round {
             assert_eq!(get(&format!("{url}/song-{earlier}")).await.bytes(), &bytes, "round {round}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_purge_that_was_answered_outlives_a_kill() {
+    let origin = Origin::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (noise(1, CHUNK), noise(2, CHUNK));
+    for key in ["a/1", "a/2", "b"] {
+        origin.put(key, Act::of(old.clone()));
+    }
+    let (process, url) = spawn(dir.path(), &origin).await;
+    for key in ["a/1", "a/2", "b"] {
+        get(&format!("{url}/{key}")).await;
+    }
+    for key in ["a/1", "a/2", "b"] {
+        origin.put(key, Act { etag: "\"two\"".into(), ..Act::of(new.clone()) });
+    }
+    let admin = std::fs::read_to_string(dir.path().join("admin")).unwrap();
+    let bearer = format!("Bearer {TOKEN}");
+    eventually("b is on disk", || async {
+        let held = send(Method::GET, &format!("{admin}/v1/objects/b"), &[("authorization", &bearer)]).await;
+        held.json()["chunks_on_disk"] == 1
+    })
+    .await;
+    let purged = post(&format!("{admin}/v1/purge"), TOKEN, r#"{"prefixes":["a/"]}"#).await;
+    drop(process);
+    assert_eq!(purged.status, 200);
+    let (_process, url) = spawn(dir.path(), &origin).await;
+    for (key, wanted) in [("a/1", &new), ("a/2", &new), ("b", &old)] {
+        assert_eq!(get(&format!("{url}/{key}")).await.bytes(), wanted, "{key}");
     }
 }

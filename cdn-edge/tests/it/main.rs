@@ -12,6 +12,8 @@ mod failures;
 mod http2;
 mod killed;
 mod model;
+mod purge;
+mod purge_model;
 mod reports;
 mod rfc;
 mod web_bad_days;

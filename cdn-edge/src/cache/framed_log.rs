@@ -1,0 +1,118 @@
+//! A log of records that are appended as things change and read once, at the start.
+//!
+//! A record is its length and CRC-32C, four bytes each, little-endian, then JSON. Reading stops at the
+//! first record that is torn.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::marker::PhantomData;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// No record is longer: a key has 1 KiB, the headers of an origin a few.
+pub const MAX_RECORD: usize = 1 << 20;
+
+/// A log open for appending.
+#[derive(Debug)]
+pub struct FramedLog<R> {
+    file: File,
+    len: u64,
+    records: PhantomData<fn(R)>,
+}
+
+impl<R: Serialize> FramedLog<R> {
+    /// Replaces the log by one with these records; a crash leaves the old one or the new one.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn rewrite(path: &Path, records: impl Iterator<Item = R>) -> io::Result<Self> {
+        let beside = path.with_extension("log.new");
+        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&beside)?;
+        let mut out = io::BufWriter::new(file);
+        let mut len = 0;
+        for record in records {
+            let framed = frame(&record);
+            out.write_all(&framed)?;
+            len += framed.len() as u64;
+        }
+        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        Ok(Self { file, len, records: PhantomData })
+    }
+
+    /// # Errors
+    /// When it cannot be written; what was written of the record is taken back.
+    pub fn append(&mut self, record: &R) -> io::Result<()> {
+        let framed = frame(record);
+        let written = self.file.write_all(&framed);
+        match written {
+            Ok(()) => self.len += framed.len() as u64,
+            // A torn record would hide every later one from the next start.
+            Err(_) => self.take_back()?,
+        }
+        written
+    }
+
+    fn take_back(&mut self) -> io::Result<()> {
+        self.file.set_len(self.len)?;
+        io::Seek::seek(&mut self.file, io::SeekFrom::Start(self.len)).map(drop)
+    }
+
+    /// # Errors
+    /// When the disk fails.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.len
+    }
+}
+
+/// Hands out a log's records; one that does not exist is empty. Bytes after the last whole record.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read<R: DeserializeOwned>(path: &Path, mut take: impl FnMut(R)) -> io::Result<u64> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let mut rest = bytes.as_slice();
+    while let Some((record, tail)) = next(rest) {
+        take(record);
+        rest = tail;
+    }
+    Ok(rest.len() as u64)
+}
+
+/// The first record, where it is whole, and what follows it.
+#[must_use]
+pub fn next<R: DeserializeOwned>(bytes: &[u8]) -> Option<(R, &[u8])> {
+    let (len, rest) = bytes.split_first_chunk::<4>()?;
+    let (crc, rest) = rest.split_first_chunk::<4>()?;
+    let len = u32::from_le_bytes(*len) as usize;
+    if len > MAX_RECORD || len > rest.len() {
+        return None;
+    }
+    let (json, rest) = rest.split_at(len);
+    if crc32c::crc32c(json) != u32::from_le_bytes(*crc) {
+        return None;
+    }
+    Some((serde_json::from_slice(json).ok()?, rest))
+}
+
+pub(crate) fn frame<R: Serialize>(record: &R) -> Vec<u8> {
+    let mut framed = vec![0; 8];
+    serde_json::to_writer(&mut framed, record).expect("a record of numbers and texts serialises");
+    let len = u32::try_from(framed.len() - 8).expect("a record is far below 4 GiB");
+    let crc = crc32c::crc32c(&framed[8..]);
+    framed[..4].copy_from_slice(&len.to_le_bytes());
+    framed[4..8].copy_from_slice(&crc.to_le_bytes());
+    framed
+}
