@@ -2,7 +2,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEVSTACK := $(TARGET)/release/devstack
-BENCHES := event route hit stores
+BENCHES := event route hit edge stores
 
 FUZZ := events cloud_event cmcd listens inflate
 
@@ -68,6 +68,6 @@ fuzz: deps
 bench: $(addprefix bench-,$(BENCHES))
 
 $(addprefix bench-,$(BENCHES)): bench-%: deps
-	@scripts/prerequisites wrk nginx taskset
+	@scripts/prerequisites wrk taskset $(if $(filter hit edge,$*),nginx) $(if $(filter edge,$*),varnishd traffic_server)
 	@cargo build --release --locked --bins
 	cargo bench --locked -p tonearm --bench $*

@@ -26,6 +26,16 @@ impl Server {
         Self::start_with_log(core, program, args, environment, Stdio::inherit())
     }
 
+    /// As `start`, for programs that have much to say.
+    pub fn start_quietly(
+        core: Core,
+        program: &str,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        Self::start_with_log(core, program, args, environment, Stdio::null())
+    }
+
     /// As `start`, with its standard error sent elsewhere.
     pub fn start_with_log(
         core: Core,
@@ -53,6 +63,13 @@ impl Server {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         let pids = std::iter::once(pid.to_string()).chain(children.split_whitespace().map(str::to_owned));
         pids.map(|pid| cpu_us_of(&pid)).sum()
+    }
+
+    /// Its own resident memory.
+    pub fn resident_bytes(&self) -> anyhow::Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("status has no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
     }
 }
 

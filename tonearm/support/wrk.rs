@@ -1,5 +1,6 @@
 //! Load by wrk, from core 1.
 
+use std::io::Write;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
@@ -17,8 +18,21 @@ pub struct Load {
 
 /// Asks for `url` over 32 kept connections for `seconds`.
 pub fn run(server: &Server, url: &str, headers: &[&str], seconds: u32) -> anyhow::Result<Load> {
+    let headers: Vec<&str> = headers.iter().flat_map(|header| ["-H", *header]).collect();
+    measure(server, url, &headers, seconds)
+}
+
+/// As `run`, for `url` with a number below `count` after it, each as likely as any other.
+pub fn run_over(server: &Server, url: &str, count: usize, seconds: u32) -> anyhow::Result<Load> {
+    let path = url.parse::<http::Uri>()?.path().to_owned();
+    let mut script = tempfile::NamedTempFile::with_suffix(".lua")?;
+    writeln!(script, "function request() return wrk.format(nil, \"{path}\" .. math.random(0, {count} - 1)) end")?;
+    measure(server, url, &["-s", &script.path().display().to_string()], seconds)
+}
+
+fn measure(server: &Server, url: &str, args: &[&str], seconds: u32) -> anyhow::Result<Load> {
     let before = server.cpu_us()?;
-    let text = wrk(url, headers, seconds)?;
+    let text = wrk(url, args, seconds)?;
     let cpu = server.cpu_us()? - before;
     ensure!(!text.contains("Non-2xx"), "answers were not 2xx:\n{text}");
     let requests: f64 = field(&text, " requests in ", false)?.parse()?;
@@ -30,11 +44,10 @@ pub fn run(server: &Server, url: &str, headers: &[&str], seconds: u32) -> anyhow
     })
 }
 
-fn wrk(url: &str, headers: &[&str], seconds: u32) -> anyhow::Result<String> {
+fn wrk(url: &str, args: &[&str], seconds: u32) -> anyhow::Result<String> {
     let mut command = Command::new("taskset");
     command.args(["-c", "1", "wrk", "-t1", "-c32", "--latency", &format!("-d{seconds}s")]);
-    command.args(headers.iter().flat_map(|header| ["-H", *header]));
-    let output = command.arg(url).output().context("wrk is not installed")?;
+    let output = command.args(args).arg(url).output().context("wrk is not installed")?;
     ensure!(output.status.success(), "wrk failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }

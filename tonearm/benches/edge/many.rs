@@ -1,0 +1,83 @@
+//! Many objects: what a hit costs and what memory is taken, as their number grows.
+
+use anyhow::{Context, ensure};
+use futures_util::future::try_join_all;
+
+use crate::origin::Origin;
+use crate::peers::{self, Cache, Kind, Room};
+use crate::reader::Reader;
+use crate::support::figure::{Figure, median};
+use crate::support::wrk;
+
+/// `OBJECTS=` says otherwise.
+const OBJECTS: usize = 100_000;
+const CONNECTIONS: usize = 16;
+const SECONDS: u32 = 3;
+const ROUNDS: usize = 3;
+/// Of 1 KiB: a million of them is a gigabyte.
+const PATH: &str = "/1024/0/n";
+/// All of them fit into memory: each hit is of the same tier.
+const ROOMY: Room = Room { memory: "4GiB", disk: "16GiB" };
+/// Served before memory is looked at, as a cache in use has.
+const LARGE: u64 = 4 << 20;
+const SERVED: u64 = 10 << 30;
+const BUDGET_MIB: f64 = 256.0;
+const TIGHT: Room = Room { memory: "256MiB", disk: "16GiB" };
+
+pub(crate) async fn measure(origin: &Origin) -> anyhow::Result<Vec<Figure>> {
+    let objects = std::env::var("OBJECTS").map_or(Ok(OBJECTS), |text| text.parse()).context("OBJECTS is no number")?;
+    let mut figures = cpu_a_hit(origin, objects).await?;
+    figures.push(memory(origin, objects).await?);
+    Ok(figures)
+}
+
+/// At each power of a hundred, the last one as asked for.
+async fn cpu_a_hit(origin: &Origin, objects: usize) -> anyhow::Result<Vec<Figure>> {
+    let cache = peers::start(Kind::Edge, &origin.url, ROOMY).await?;
+    let (mut figures, mut filled, mut first) = (Vec::new(), 0, None);
+    for count in [1000, 100_000, 1_000_000].into_iter().filter(|count| *count < objects).chain([objects]) {
+        fill(&cache, filled..count).await?;
+        filled = count;
+        let mut cpu = Vec::new();
+        for _ in 0..ROUNDS {
+            cpu.push(wrk::run_over(&cache.server, &format!("{}{PATH}", cache.url), count, SECONDS)?.cpu_us);
+        }
+        let cpu = median(cpu);
+        let figure = Figure::new(format!("CPU a hit among {count}"), cpu, "us");
+        figures.push(match first {
+            None => figure,
+            Some(first) => figure.against("among 1000", first).ratio_at_most(1.1),
+        });
+        first.get_or_insert(cpu);
+    }
+    Ok(figures)
+}
+
+async fn memory(origin: &Origin, objects: usize) -> anyhow::Result<Figure> {
+    let cache = peers::start(Kind::Edge, &origin.url, TIGHT).await?;
+    fill(&cache, 0..objects).await?;
+    let mut reader = Reader::connect(&cache.url).await?;
+    for large in 0..SERVED / LARGE {
+        // A working set twice the memory.
+        let read = reader.get(&format!("/{LARGE}/0/large{}", large % 128), None).await?;
+        ensure!(read.bytes == LARGE, "a large object was cut");
+    }
+    let goal = BUDGET_MIB * 1.1 + 32.0 + objects as f64 * 200.0 / f64::from(1 << 20);
+    let name = format!("resident after {objects} objects and 10 GiB");
+    Ok(Figure::new(name, cache.server.resident_bytes()? / f64::from(1 << 20), "MiB").at_most(goal.round()))
+}
+
+/// Asks for each object once.
+async fn fill(cache: &Cache, objects: std::ops::Range<usize>) -> anyhow::Result<()> {
+    let readers = try_join_all((0..CONNECTIONS).map(|_| Reader::connect(&cache.url))).await?;
+    let fills = readers.into_iter().enumerate().map(|(at, mut reader)| {
+        let mine = objects.clone().skip(at).step_by(CONNECTIONS);
+        async move {
+            for object in mine {
+                reader.get(&format!("{PATH}{object}"), None).await?;
+            }
+            anyhow::Ok(())
+        }
+    });
+    try_join_all(fills).await.map(drop)
+}
