@@ -69,6 +69,10 @@ pub struct EdgeConfig {
     pub routers: Vec<String>,
     /// Base URL of the ingest that gets delivery records; empty keeps none.
     pub ingest: String,
+    /// Where delivery records wait for ingest; by default `deliveries` in `cache_dir`. One process at a time.
+    pub spool_dir: Option<PathBuf>,
+    /// What may wait there; of a record beyond it only its loss is counted.
+    pub spool_max: ByteSize,
     pub report_interval: Span,
     /// Objects fetched at a time for warm orders.
     pub warm_concurrency: usize,
@@ -106,6 +110,8 @@ impl Default for EdgeConfig {
             threads: 0,
             routers: Vec::new(),
             ingest: String::new(),
+            spool_dir: None,
+            spool_max: ByteSize::gib(1),
             report_interval: Span::from_secs(1),
             warm_concurrency: 4,
         }
@@ -113,6 +119,12 @@ impl Default for EdgeConfig {
 }
 
 impl EdgeConfig {
+    /// Where delivery records wait.
+    #[must_use]
+    pub fn spool_dir(&self) -> PathBuf {
+        self.spool_dir.clone().unwrap_or_else(|| self.cache_dir.join("deliveries"))
+    }
+
     /// Where operators are served, if anywhere.
     #[must_use]
     pub fn admin_listen(&self) -> Option<SocketAddr> {
@@ -153,6 +165,9 @@ impl Section for EdgeConfig {
             if !(1..=10_000).contains(&value) {
                 problems.add(key, "must be 1 to 10000");
             }
+        }
+        if self.spool_max < ByteSize::mib(1) {
+            problems.add("spool_max", "must be at least 1 MiB");
         }
         if self.max_object > ByteSize::tib(1) {
             problems.add("max_object", "must be at most 1 TiB");

@@ -1,14 +1,18 @@
-//! Deliveries: one record a response, brought to ingest in batches.
+//! Deliveries: one record a response, kept on disk and brought to ingest in batches.
 //!
 //! A [`transcript::Transcript`] is written while a response goes out; when its last byte is with the
-//! socket, or the client has left, it becomes a [`Record`] in a queue of at most [`QUEUE`] records.
-//! [`batches`] takes them from there. A record gets its id once, so a batch that is sent again after an
-//! ambiguous failure can be recognised.
+//! socket, or the client has left, it becomes a [`Record`] in a queue of at most [`QUEUE`] records. The
+//! [`keeper`] gives it its id, once, and writes it to the spool; the [`sender`] reads the spool and moves on
+//! once ingest has every record of a batch, so a batch that is sent again after an ambiguous failure, or by
+//! the next process after a kill, comes under the same ids, by which the sink knows it.
 //!
-//! Lost are records that meet a full queue (ingest away for long: counted, and health says so) and
-//! those still queued when the process is killed or the drain's deadline passes.
+//! Lost are, each counted but for the first: records of the last 10 ms or so before a kill, and of answers
+//! that were under way then; records beyond the spool's bound (ingest away for long: health says so); and,
+//! with a disk that takes nothing, those that meet a full queue.
 
-pub mod batches;
+pub mod cmcd;
+pub mod keeper;
+pub mod sender;
 pub mod transcript;
 
 use std::net::IpAddr;
@@ -20,8 +24,9 @@ use wire::{ClientNet, DecisionId, EdgeId, PopId, Timestamp};
 
 use crate::key::CacheKey;
 use crate::object::Object;
+use crate::server::tcp::TcpNote;
 
-/// Records that wait for ingest: about 20 MB.
+/// Records that wait for the disk: about 20 MB.
 pub const QUEUE: usize = 100_000;
 
 /// What a record is about: an object, or a key under which there was none.
@@ -46,6 +51,9 @@ pub struct Record {
     pub complete: bool,
     pub started_at: Timestamp,
     pub client: IpAddr,
+    /// What the player said with the request, as it came.
+    pub cmcd: Option<Arc<str>>,
+    pub tcp: Option<TcpNote>,
 }
 
 impl Record {
@@ -74,6 +82,9 @@ impl Record {
             complete: self.complete,
             started_at: self.started_at,
             client_net: ClientNet::of(self.client).to_string(),
+            tcp_rtt_us: self.tcp.map(|tcp| tcp.rtt_us),
+            tcp_retransmits: self.tcp.map(|tcp| tcp.retransmits),
+            cmcd: self.cmcd.as_deref().map(cmcd::keys).unwrap_or_default(),
         })
     }
 }

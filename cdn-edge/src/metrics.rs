@@ -24,8 +24,9 @@ const NOT_STORED: Metric =
     Metric::new("edge_not_stored_total", "chunks that were not stored on disk, by reason: queue_full, error");
 const DELIVERIES: Metric = Metric::new(
     "edge_deliveries_total",
-    "delivery records, by outcome: sent, refused by ingest, lost to a full queue, unnamed: of no object's key",
+    "delivery records, by outcome: sent, refused by ingest, lost to a full spool or queue, unnamed: of no object's key",
 );
+const SPOOLED: Metric = Metric::new("edge_spool_records", "delivery records on disk that ingest does not have yet");
 const REPORTS: Metric = Metric::new("edge_reports_total", "load reports, by outcome: sent, failed");
 
 /// Handles, looked up once.
@@ -55,6 +56,7 @@ pub struct Metrics {
     pub deliveries_refused: Counter,
     pub deliveries_lost: Counter,
     pub deliveries_unnamed: Counter,
+    pub spooled: Gauge,
     pub reports_sent: Counter,
     pub reports_failed: Counter,
 }
@@ -90,6 +92,7 @@ impl Metrics {
             deliveries_refused: by(DELIVERIES, "outcome", "refused"),
             deliveries_lost: by(DELIVERIES, "outcome", "lost"),
             deliveries_unnamed: by(DELIVERIES, "outcome", "unnamed"),
+            spooled: SPOOLED.gauge(&[own()]),
             reports_sent: by(REPORTS, "outcome", "sent"),
             reports_failed: by(REPORTS, "outcome", "failed"),
         }

@@ -56,15 +56,16 @@ pub fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap, version: Version) -> Resul
     Ok(if lower { Cow::Borrowed(text) } else { Cow::Owned(text.to_ascii_lowercase()) })
 }
 
-/// Path and query as they were sent. In a fleet the router's own parameter is left out: it is different
-/// for every listener and means nothing to the origin.
+/// Path and query as they were sent. In a fleet the router's own parameter and what a player says of itself
+/// are left out: they are different for every listener and mean nothing to the origin.
 #[must_use]
 pub fn target(uri: &Uri, in_fleet: bool) -> Cow<'_, str> {
     let whole = uri.path_and_query().map_or("/", |target| target.as_str());
-    let Some(query) = uri.query().filter(|query| in_fleet && query.contains("decision_id=")) else {
+    let own = |pair: &str| pair.starts_with("decision_id=") || pair.starts_with("CMCD=");
+    let Some(query) = uri.query().filter(|query| in_fleet && query.split('&').any(own)) else {
         return Cow::Borrowed(whole);
     };
-    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("decision_id=")).collect();
+    let kept: Vec<&str> = query.split('&').filter(|pair| !own(pair)).collect();
     let mark = if kept.is_empty() { "" } else { "?" };
     Cow::Owned(format!("{}{mark}{}", uri.path(), kept.join("&")))
 }
@@ -126,5 +127,6 @@ mod tests {
         assert_eq!(target(&uri, false), format!("/a%2F../b?x=1&decision_id={id}&&y"));
         assert_eq!(target(&uri, true), "/a%2F../b?x=1&&y");
         assert_eq!(target(&format!("/a?decision_id={id}").parse().unwrap(), true), "/a");
+        assert_eq!(target(&"/a?CMCD=br%3D1&x".parse().unwrap(), true), "/a?x");
     }
 }

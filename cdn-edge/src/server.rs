@@ -8,6 +8,7 @@ pub mod meter;
 pub mod pass;
 pub mod read;
 pub mod streams;
+pub mod tcp;
 pub mod tls;
 
 use std::net::{SocketAddr, TcpListener as StdListener};

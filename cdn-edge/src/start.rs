@@ -17,7 +17,8 @@ use wire::Timestamp;
 use crate::admin;
 use crate::cache::{Cache, restore};
 use crate::config::Config;
-use crate::delivery::batches::Sender;
+use crate::delivery::keeper::{Keeper, Spool};
+use crate::delivery::sender::Sender;
 use crate::delivery::transcript::Deliveries;
 use crate::delivery::{QUEUE, Record};
 use crate::forward::Gateway;
@@ -89,7 +90,7 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let (ended, give_up) = (Shutdown::new(), Shutdown::new());
     // A role that is dropped rather than stopped, with its runtime, still ends its threads.
     let stop = shutdown.child_token();
-    let (deliveries, sending) = deliveries(&config, &health, &metrics, &give_up);
+    let (deliveries, sending) = deliveries(&config, &health, &metrics, &give_up).await?;
     let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
     let tls = tls(&config, &health, &ended)?;
     let shared = Arc::new(Shared::new(library.clone(), deliveries, &config.edge, config.http.clone(), tls));
@@ -172,26 +173,43 @@ async fn open_cache(
         .context("opening the cache panicked")?
 }
 
-fn deliveries(
+/// The thread that keeps records, and the task that sends them.
+async fn deliveries(
     config: &Config,
     health: &Health,
     metrics: &Arc<Metrics>,
     give_up: &Shutdown,
-) -> (Deliveries, Option<JoinHandle<()>>) {
-    if config.edge.ingest.is_empty() {
-        return (Deliveries::new(None, metrics.clone()), None);
+) -> anyhow::Result<(Deliveries, Option<JoinHandle<()>>)> {
+    let edge = &config.edge;
+    if edge.ingest.is_empty() {
+        return Ok((Deliveries::new(None, metrics.clone()), None));
     }
+    let (dir, max) = (edge.spool_dir(), edge.spool_max.as_u64());
+    let spool =
+        tokio::task::spawn_blocking(move || Spool::open(&dir, max)).await.context("opening the spool panicked")?;
+    let spool = Arc::new(spool?);
     let (queue, records) = mpsc::channel::<Record>(QUEUE);
+    let (direct, unkept) = mpsc::channel(1);
+    let keeper = Keeper {
+        edge: edge.id.clone(),
+        pop: edge.pop.clone(),
+        spool: spool.clone(),
+        direct,
+        health: health.clone(),
+        metrics: metrics.clone(),
+    };
+    let thread = std::thread::Builder::new().name("deliveries".into());
+    thread.spawn(move || keeper.run(records)).context("cannot start the thread that keeps delivery records")?;
     let sender = Sender {
-        edge: config.edge.id.clone(),
-        pop: config.edge.pop.clone(),
+        spool,
+        direct: unkept,
         url: format!("{}/v1/deliveries", config.edge.ingest),
         client: ApiClient::new(INGEST_PATIENCE).with_bearer(config.auth.admin_token.expose()),
         health: health.clone(),
         metrics: metrics.clone(),
     };
-    let sending = tokio::spawn(sender.run(records, give_up.clone()));
-    (Deliveries::new(Some(queue), metrics.clone()), Some(sending))
+    let sending = tokio::spawn(sender.run(give_up.clone()));
+    Ok((Deliveries::new(Some(queue), metrics.clone()), Some(sending)))
 }
 
 /// One reporter, and one sender a router.

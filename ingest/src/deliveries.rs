@@ -8,6 +8,9 @@ use wire::delivery::Delivery;
 
 use crate::accept::{Message, Refusal};
 
+/// Keys of CMCD that a record may have: twice what version 2 names for requests.
+const MAX_CMCD: usize = 64;
+
 /// One record as posted becomes the message that Kafka gets.
 pub(crate) fn delivery(element: &[u8]) -> Result<Message, Refusal> {
     let parsed = wire::field::parse(element).and_then(check);
@@ -26,6 +29,12 @@ fn check(delivery: Delivery) -> Result<Delivery, FieldError> {
     }
     if delivery.client_net.len() > 64 || delivery.client_net.chars().any(char::is_control) {
         return Err(FieldError::new("client_net", "must be at most 64 bytes with no control character"));
+    }
+    if delivery.cmcd.len() > MAX_CMCD || delivery.cmcd.iter().any(|(key, value)| key.len() > 64 || value.len() > 256) {
+        return Err(FieldError::new(
+            "cmcd",
+            format!("must be at most {MAX_CMCD} keys of 64 bytes with 256 bytes each"),
+        ));
     }
     Ok(delivery)
 }
@@ -61,6 +70,8 @@ mod tests {
             ("bytes_sent", "-1"),
             ("key", "\"../etc\""),
             ("cache_status", "\"warm\""),
+            ("tcp_rtt_us", "-1"),
+            ("cmcd", &format!("{{\"sid\":\"{}\"}}", "x".repeat(257))),
         ] {
             let refused = with(field, value).unwrap_err();
             assert_eq!(refused.field.as_deref(), Some(field), "{value}");

@@ -98,7 +98,18 @@ impl Stack {
         environment: &[(&str, &str)],
         log: Stdio,
     ) -> anyhow::Result<(Server, String)> {
-        let (port, admin) = (free_port()?, free_port()?);
+        self.role_on(free_port()?, role, environment, log).await
+    }
+
+    /// As `role_with_log`, on a port that others know.
+    pub async fn role_on(
+        &self,
+        port: u16,
+        role: &str,
+        environment: &[(&str, &str)],
+        log: Stdio,
+    ) -> anyhow::Result<(Server, String)> {
+        let admin = free_port()?;
         let listen = format!("127.0.0.1:{port}");
         let admin_listen = format!("127.0.0.1:{admin}");
         let section = role.to_uppercase();

@@ -1,5 +1,7 @@
 //! Deliveries: what an edge sent to whom, one record a response.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -63,6 +65,15 @@ pub struct Delivery {
     pub started_at: Timestamp,
     /// The listener's network, cut to /24 or /48.
     pub client_net: String,
+    /// TCP's smoothed round trip on the connection at the response's end, in microseconds; none where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_rtt_us: Option<u32>,
+    /// Segments that TCP sent again on the connection since the record before this one of the same connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_retransmits: Option<u32>,
+    /// What the player said with the request (CMCD, CTA-5004), by key; URLs and keys of no meaning are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cmcd: BTreeMap<String, String>,
 }
 
 /// Body of `POST /v1/deliveries`: at most 10,000 records.

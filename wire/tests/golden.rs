@@ -196,8 +196,19 @@ fn deliveries() {
         complete: true,
         started_at: at(500),
         client_net: "192.0.2.0/24".into(),
+        tcp_rtt_us: Some(18_250),
+        tcp_retransmits: Some(2),
+        cmcd: [("br".into(), "128".into()), ("sid".into(), "s-1".into())].into(),
     };
-    let least = Delivery { decision_id: None, object_bytes: None, cache_status: CacheStatus::None, ..delivery.clone() };
+    let least = Delivery {
+        decision_id: None,
+        object_bytes: None,
+        cache_status: CacheStatus::None,
+        tcp_rtt_us: None,
+        tcp_retransmits: None,
+        cmcd: [].into(),
+        ..delivery.clone()
+    };
     golden("delivery", &delivery);
     golden("delivery_batch", &DeliveryBatch { deliveries: vec![delivery, least] });
     let all = [CacheStatus::Hit, CacheStatus::HitDisk, CacheStatus::Collapsed, CacheStatus::Miss, CacheStatus::None];

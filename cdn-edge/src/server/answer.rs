@@ -16,6 +16,7 @@ use super::Shared;
 use super::counters::Counters;
 use super::meter::{Framing, Meter};
 use crate::body::EdgeBody;
+use crate::delivery::cmcd;
 use crate::delivery::transcript::{Arrival, Transcript};
 use crate::directives::RequestDirectives;
 use crate::key::KeyRef;
@@ -173,6 +174,7 @@ impl Answerer {
             decision_id: request::decision_id(&head.uri),
             head: is_head,
             client: self.client,
+            cmcd: self.shared.deliveries.wanted().then(|| cmcd::of(head.uri.query(), &head.headers)).flatten(),
         };
         Wanted { head, key, ranges: range.and_then(|range| Ranges::parse(range.as_bytes())), asked, arrival }
     }

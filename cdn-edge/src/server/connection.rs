@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use service::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,6 +20,7 @@ use super::answer::Answerer;
 use super::counters::Counters;
 use super::meter::{Meter, MeteredIo};
 use super::streams::{OnThisThread, STREAMS, Streams, Weary};
+use super::tcp::{Tcp, Wire};
 
 /// What a response holds beside the socket: with more, hyper would take a second chunk before the
 /// first has left.
@@ -109,7 +110,7 @@ async fn begins_as_http2(stream: &TcpStream) -> bool {
     }
 }
 
-async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+async fn http1<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
     stream: S,
     peer: SocketAddr,
     shared: Arc<Shared>,
@@ -117,8 +118,9 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stop: Shutdown,
     https: bool,
 ) {
-    let meter = Arc::new(Meter::new(counters.clone(), shared.deliveries.clone()));
-    let io = MeteredIo::new(stream, meter.clone(), shared.write_timeout);
+    let tcp = Arc::new(Tcp::new(&stream, shared.deliveries.wanted()));
+    let meter = Arc::new(Meter::new(counters.clone(), shared.deliveries.clone(), tcp.clone()));
+    let io = MeteredIo::new(stream, Some(meter.clone()), tcp, shared.write_timeout);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -144,7 +146,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     }
 }
 
-async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+async fn http2<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
     stream: S,
     peer: SocketAddr,
     shared: Arc<Shared>,
@@ -161,13 +163,15 @@ async fn http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_send_buf_size(BUFFER)
         .keep_alive_interval(Some(idle))
         .keep_alive_timeout(idle);
-    let streams = Arc::new(Streams::new(shared, counters, peer.ip(), https));
+    let tcp = Arc::new(Tcp::new(&stream, shared.deliveries.wanted()));
+    let io = MeteredIo::new(stream, None, tcp.clone(), stalled);
+    let streams = Arc::new(Streams::new(Answerer { shared, counters, client: peer.ip(), https }, tcp));
     let activity = streams.activity.clone();
     let service = service_fn(move |request| {
         let streams = streams.clone();
         async move { Ok::<_, Infallible>(streams.answer(request).await) }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(io, service));
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,

@@ -18,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
 use super::counters::Counters;
-use crate::delivery::transcript::{Deliveries, Transcript};
+use super::tcp::{Tcp, Wire};
+use crate::delivery::transcript::{Deliveries, Sent, Transcript};
 
 /// A connection's meter, shared by its socket and its service. Never contended: both run on one thread.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub struct Meter {
     state: Mutex<State>,
     counters: Arc<Counters>,
     deliveries: Deliveries,
+    tcp: Arc<Tcp>,
 }
 
 #[derive(Debug, Default)]
@@ -58,8 +60,8 @@ const HEAD_END: &[u8; 4] = b"\r\n\r\n";
 
 impl Meter {
     #[must_use]
-    pub fn new(counters: Arc<Counters>, deliveries: Deliveries) -> Self {
-        Self { state: Mutex::default(), counters, deliveries }
+    pub fn new(counters: Arc<Counters>, deliveries: Deliveries, tcp: Arc<Tcp>) -> Self {
+        Self { state: Mutex::default(), counters, deliveries, tcp }
     }
 
     /// A response whose body is framed so is about to be written.
@@ -103,7 +105,10 @@ impl Meter {
     fn over(&self, response: &Outgoing, complete: bool, now: Instant) {
         let Some(transcript) = &response.transcript else { return };
         self.counters.answered(transcript.cache_status());
-        self.deliveries.push(transcript.record(response.sent, complete, response.first_byte, now));
+        if self.deliveries.wanted() {
+            let sent = Sent { bytes: response.sent, complete, first_byte: response.first_byte };
+            self.deliveries.push(transcript.record(sent, self.tcp.note(), now));
+        }
     }
 }
 
@@ -216,16 +221,29 @@ fn after_head<'a>(bytes: &'a [u8], matched: &mut usize) -> (&'a [u8], bool) {
 #[derive(Debug)]
 pub struct MeteredIo<S> {
     socket: TokioIo<S>,
-    meter: Arc<Meter>,
+    /// None where answers cannot be told apart by what is written.
+    meter: Option<Arc<Meter>>,
+    tcp: Arc<Tcp>,
     patience: Duration,
     /// Runs while the socket takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> MeteredIo<S> {
+impl<S: Wire> MeteredIo<S> {
     #[must_use]
-    pub fn new(socket: S, meter: Arc<Meter>, patience: Duration) -> Self {
-        Self { socket: TokioIo::new(socket), meter, patience, stalled: None }
+    pub fn new(socket: S, meter: Option<Arc<Meter>>, tcp: Arc<Tcp>, patience: Duration) -> Self {
+        Self { socket: TokioIo::new(socket), meter, tcp, patience, stalled: None }
+    }
+
+    fn wrote(&self, slices: &[IoSlice<'_>], mut n: usize) {
+        let now = Instant::now();
+        self.tcp.look(self.socket.inner(), now);
+        let Some(meter) = &self.meter else { return };
+        for slice in slices {
+            let part = n.min(slice.len());
+            meter.wrote(&slice[..part], now);
+            n -= part;
+        }
     }
 
     fn watch(&mut self, context: &mut Context<'_>, wrote: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -252,11 +270,11 @@ impl<S: AsyncRead + Unpin> Read for MeteredIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Write for MeteredIo<S> {
+impl<S: AsyncWrite + Wire + Unpin> Write for MeteredIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.socket).poll_write(context, bytes);
         if let Poll::Ready(Ok(n)) = wrote {
-            self.meter.wrote(&bytes[..n], Instant::now());
+            self.wrote(&[IoSlice::new(bytes)], n);
         }
         self.watch(context, wrote)
     }
@@ -267,13 +285,8 @@ impl<S: AsyncWrite + Unpin> Write for MeteredIo<S> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
-        if let Poll::Ready(Ok(mut n)) = wrote {
-            let now = Instant::now();
-            for slice in slices {
-                let part = n.min(slice.len());
-                self.meter.wrote(&slice[..part], now);
-                n -= part;
-            }
+        if let Poll::Ready(Ok(n)) = wrote {
+            self.wrote(slices, n);
         }
         self.watch(context, wrote)
     }

@@ -92,7 +92,7 @@ impl Answerer {
         }
         let status = response.status();
         let subject = Subject::Key(wanted.key.to_key());
-        let transcript = Transcript::new(wanted.arrival, subject, status.as_u16(), 0);
+        let transcript = Transcript::new(wanted.arrival.clone(), subject, status.as_u16(), 0);
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             transcript.saw(Source::Filled);
         }

@@ -206,7 +206,7 @@ impl Answerer {
             Selection::Part(range) => (StatusCode::PARTIAL_CONTENT, range.start),
             Selection::Parts(ranges) => (StatusCode::PARTIAL_CONTENT, ranges[0].start),
         };
-        let transcript = Transcript::new(wanted.arrival, Subject::Object(object), status.as_u16(), start);
+        let transcript = Transcript::new(wanted.arrival.clone(), Subject::Object(object), status.as_u16(), start);
         let media = |first, reader| EdgeBody::Media(MediaBody::new(first, reader, transcript.clone()));
         let response = match (selection, size) {
             (Selection::Part(range), Some(size)) => respond::part(headers, &range, size, media(first, reader)),
@@ -259,7 +259,7 @@ impl Answerer {
     }
 
     fn transcript(&self, wanted: &Wanted<'_>, object: &Arc<Object>, status: StatusCode) -> Arc<Transcript> {
-        Transcript::new(wanted.arrival, Subject::Object(object.clone()), status.as_u16(), 0)
+        Transcript::new(wanted.arrival.clone(), Subject::Object(object.clone()), status.as_u16(), 0)
     }
 
     fn precondition_failed(&self, wanted: &Wanted<'_>, object: &Arc<Object>) -> Answered {
@@ -275,7 +275,7 @@ impl Answerer {
 
     pub(super) fn failed(&self, wanted: &Wanted<'_>, subject: Subject, error: &OpenError) -> Answered {
         let problem = respond::open_problem(error);
-        let transcript = Transcript::new(wanted.arrival, subject, problem.status.as_u16(), 0);
+        let transcript = Transcript::new(wanted.arrival.clone(), subject, problem.status.as_u16(), 0);
         (respond::problem(&problem), Some(transcript))
     }
 }

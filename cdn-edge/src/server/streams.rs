@@ -5,7 +5,6 @@
 //! connection without a request, or a window without opening it; [`Activity`] has.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -17,11 +16,11 @@ use http::{Request, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::rt::Executor;
 
-use super::Shared;
 use super::answer::Answerer;
 use super::counters::Counters;
+use super::tcp::Tcp;
 use crate::body::EdgeBody;
-use crate::delivery::transcript::{Deliveries, Transcript};
+use crate::delivery::transcript::{Deliveries, Sent, Transcript};
 use crate::origin::OriginError;
 
 /// Answers at a time on one connection: what browsers open, and no more.
@@ -84,12 +83,13 @@ impl Default for Activity {
 pub struct Streams {
     pub answerer: Answerer,
     pub activity: Arc<Activity>,
+    pub tcp: Arc<Tcp>,
 }
 
 impl Streams {
     #[must_use]
-    pub fn new(shared: Arc<Shared>, counters: Arc<Counters>, client: IpAddr, https: bool) -> Self {
-        Self { answerer: Answerer { shared, counters, client, https }, activity: Arc::default() }
+    pub fn new(answerer: Answerer, tcp: Arc<Tcp>) -> Self {
+        Self { answerer, activity: Arc::default(), tcp }
     }
 
     pub async fn answer(&self, request: Request<Incoming>) -> Response<Counted> {
@@ -106,6 +106,7 @@ impl Streams {
             transcript,
             counters,
             deliveries,
+            tcp: self.tcp.clone(),
             under_way,
         })
     }
@@ -141,6 +142,7 @@ pub struct Counted {
     transcript: Option<Arc<Transcript>>,
     counters: Arc<Counters>,
     deliveries: Deliveries,
+    tcp: Arc<Tcp>,
     under_way: UnderWay,
 }
 
@@ -181,7 +183,10 @@ impl Drop for Counted {
         let Some(transcript) = &self.transcript else { return };
         let complete = self.over || self.left == Some(0);
         self.counters.answered(transcript.cache_status());
-        self.deliveries.push(transcript.record(self.sent, complete, self.first, Instant::now()));
+        if self.deliveries.wanted() {
+            let sent = Sent { bytes: self.sent, complete, first_byte: self.first };
+            self.deliveries.push(transcript.record(sent, self.tcp.note(), Instant::now()));
+        }
     }
 }
 

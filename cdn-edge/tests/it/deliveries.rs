@@ -118,3 +118,64 @@ async fn ingest_away_delays_and_the_stop_flushes() {
     assert_eq!(records(&ingest).len(), 4, "what was served just before the stop is told");
     assert_eq!(records(&ingest)[3].edge_id, EdgeId::new("fra-1").unwrap());
 }
+
+#[tokio::test]
+async fn records_wait_on_disk_while_ingest_is_away() {
+    let origin = Origin::start().await;
+    origin.put("song", Act::of(noise(6, 1000)));
+    let ingest = Catcher::start("/v1/deliveries").await;
+    let mut stage = Stage::before(&origin, |config| config.edge.ingest = "http://127.0.0.1:1".into()).await;
+    for _ in 0..30 {
+        get(&stage.at("song")).await;
+    }
+    stage.stop().await;
+    assert!(records(&ingest).is_empty());
+    stage.config.edge.ingest.clone_from(&ingest.url);
+    stage.start_again().await;
+    let mut ids: Vec<_> = wait_for(&ingest, 30).await.iter().map(|record| record.delivery_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 30);
+    stage.restart().await;
+    get(&stage.at("song")).await;
+    let all = wait_for(&ingest, 31).await;
+    assert_eq!(all.len(), 31, "what ingest has is not sent again");
+}
+
+#[tokio::test]
+async fn a_full_spool_loses_records_and_says_so() {
+    let origin = Origin::start().await;
+    origin.put("song", Act::of(noise(7, 1000)));
+    let change = |config: &mut cdn_edge::Config| {
+        config.edge.ingest = "http://127.0.0.1:1".into();
+        config.edge.spool_max = bytesize::ByteSize::b(2000);
+    };
+    let stage = Stage::before(&origin, change).await;
+    let url = format!("{}/health/detailed", stage.admin);
+    eventually("the spool is full", || async {
+        assert_eq!(get(&stage.at("song")).await.status, 200);
+        let health = get(&url).await.json().to_string();
+        health.contains("the spool of delivery records is full") && health.contains("delivery records wait on disk")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tcp_and_the_player_are_told_of() {
+    let origin = Origin::start().await;
+    origin.put("song", Act::of(noise(8, 1000)));
+    let (stage, ingest) = stage(&origin).await;
+    let said = [("cmcd-object", "br=128,ot=a"), ("cmcd-session", "sid=\"s-1\""), ("cmcd-request", "nor=\"..%2Fx\"")];
+    send(Method::GET, &stage.at("song"), &said).await;
+    get(&stage.at("song?CMCD=br%3D256%2Csu")).await;
+    get(&stage.at("song")).await;
+    let mut records = wait_for(&ingest, 3).await;
+    records.sort_by_key(|record| record.started_at);
+    let told: Vec<String> = records.iter().map(|record| format!("{:?}", record.cmcd)).collect();
+    assert_eq!(told, [r#"{"br": "128", "ot": "a", "sid": "s-1"}"#, r#"{"br": "256", "su": "true"}"#, "{}"]);
+    for record in records {
+        let rtt = record.tcp_rtt_us.unwrap();
+        assert!((1..1_000_000).contains(&rtt), "{rtt}");
+        assert_eq!(record.tcp_retransmits, Some(0));
+    }
+}

@@ -18,7 +18,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use wire::delivery::DeliveryBatch;
 
+use crate::catcher::Catcher;
 use crate::client::{PATIENCE, get};
 use crate::stage::{CHUNK, Stage, eventually, noise};
 use crate::web::{Reply, Web};
@@ -202,4 +204,27 @@ async fn whoever_holds_a_connection_for_nothing_loses_it() {
     let mut idle = speak_http2(TcpStream::connect(address(&plain)).await.unwrap()).await;
     idle.ready().await.unwrap();
     eventually("an idle connection ends", || async { idle.is_closed() }).await;
+}
+
+#[tokio::test]
+async fn records_tell_of_tcp_below_tls() {
+    let (web, identity, ingest) = (Web::start().await, Identity::new(), Catcher::start("/v1/deliveries").await);
+    web.put("/song", [Reply::new(200, &[FRESH], noise(3, 1000))]);
+    let stage = Stage::public(&web, |config| {
+        config.edge.tls_certificate = Some(identity.chain());
+        config.edge.tls_key = Some(identity.key());
+        config.edge.ingest.clone_from(&ingest.url);
+    })
+    .await;
+    let h2 = speak_http2(connect(&stage, &identity.chain(), b"h2").await.unwrap()).await;
+    assert_eq!(ask(&h2, Method::GET, "/song", &[], "").await.0, 200);
+    let tls = connect(&stage, &identity.chain(), b"http/1.1").await.unwrap();
+    let (mut h1, connection) = http1::handshake(TokioIo::new(tls)).await.unwrap();
+    tokio::spawn(async move { connection.await.ok() });
+    let request = Request::get("/song").header("host", "localhost").body(Full::<Bytes>::default()).unwrap();
+    let answer = h1.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(answer.to_bytes().len(), 1000);
+    let records = || ingest.caught::<DeliveryBatch>().into_iter().flat_map(|batch| batch.deliveries);
+    eventually("both are recorded", || async { records().count() == 2 }).await;
+    assert!(records().all(|record| record.tcp_rtt_us.is_some_and(|rtt| rtt > 0)));
 }

@@ -1,5 +1,7 @@
 //! ClickHouse's RowBinary: a row is its values one after another, little-endian, with nothing between.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 use wire::Timestamp;
 
@@ -73,6 +75,15 @@ impl Row<'_> {
     }
 
     /// LEB128.
+    /// `Map` of texts: its length, then each key and its value.
+    pub(super) fn texts(&mut self, map: &BTreeMap<String, String>) -> &mut Self {
+        self.length(map.len());
+        for (key, value) in map {
+            self.text(key).text(value);
+        }
+        self
+    }
+
     fn length(&mut self, length: usize) {
         let mut rest = length;
         while rest >= 0x80 {

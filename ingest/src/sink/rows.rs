@@ -158,7 +158,7 @@ fn ahead(position_ms: u64, played_ms: Option<u64>) -> i64 {
 const DELIVERY_COLUMNS: &[&str] = &[
     "delivery_id", "decision_id", "started_at", "received_at", "pop", "edge_id", "key", "method", "status",
     "cache_status", "range_start", "bytes_sent", "object_bytes", "ttfb_us", "duration_us", "complete", "client_net",
-    "_partition", "_offset",
+    "tcp_rtt_us", "tcp_retransmits", "cmcd", "_partition", "_offset",
 ];
 
 fn delivery(delivery: &Delivery, message: &Incoming<'_>, row: &mut Row<'_>) -> Uuid {
@@ -168,6 +168,7 @@ fn delivery(delivery: &Delivery, message: &Incoming<'_>, row: &mut Row<'_>) -> U
     row.text(&delivery.method).u16(delivery.status).text(delivery.cache_status.as_str());
     row.u64(delivery.range_start).u64(delivery.bytes_sent).nullable(delivery.object_bytes, Row::u64);
     row.u64(delivery.ttfb_us).u64(delivery.duration_us).bool(delivery.complete).text(&delivery.client_net);
+    row.nullable(delivery.tcp_rtt_us, Row::u32).nullable(delivery.tcp_retransmits, Row::u32).texts(&delivery.cmcd);
     delivery.delivery_id
 }
 

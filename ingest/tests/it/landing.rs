@@ -112,6 +112,9 @@ async fn deliveries_and_decisions_land_and_join_the_event() {
     for (view, rows) in [("plays", 1), ("plays_by_track_hour", 1), ("deliveries_by_pop", 1), ("decisions_by_pop", 1)] {
         assert_eq!(stack.number(&format!("SELECT count() FROM {view}")).await, rows, "{view}");
     }
+    let told =
+        "SELECT count() FROM deliveries WHERE tcp_rtt_us = 18250 AND tcp_retransmits = 2 AND cmcd['sid'] = 's-1'";
+    assert_eq!(stack.number(told).await, 1);
     // The edge sent one record twice.
     assert_eq!(stack.number("SELECT sum(deliveries) FROM deliveries_by_pop").await, 1);
     // One event alone proves no time.
@@ -122,7 +125,8 @@ pub(crate) fn delivery() -> Value {
     json!({
         "delivery_id": ID, "decision_id": DECISION, "edge_id": "fra-1", "pop": "fra", "key": "t/1.m4s", "method": "GET",
         "status": 206, "cache_status": "hit", "range_start": 0, "bytes_sent": 10, "object_bytes": 20, "ttfb_us": 100,
-        "duration_us": 200, "complete": true, "started_at": "2026-11-21T09:00:00Z", "client_net": "192.0.2.0/24"
+        "duration_us": 200, "complete": true, "started_at": "2026-11-21T09:00:00Z", "client_net": "192.0.2.0/24",
+        "tcp_rtt_us": 18250, "tcp_retransmits": 2, "cmcd": {"br": "128", "sid": "s-1"}
     })
 }
 

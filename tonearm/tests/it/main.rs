@@ -7,6 +7,7 @@ mod support;
 
 mod clients;
 mod command_line;
+mod deliveries_killed;
 mod described;
 mod keys;
 mod local_stack;

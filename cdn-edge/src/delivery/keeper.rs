@@ -1,0 +1,113 @@
+//! Delivery records on their way to the disk: one thread, which writes and syncs what arrives together.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use service::Health;
+use service::health::Status;
+use service::journal::{Journal, Pen, record};
+use tokio::sync::{Notify, mpsc};
+use wire::topic::Topic;
+use wire::{EdgeId, PopId};
+
+use super::Record;
+use crate::metrics::Metrics;
+
+/// How long the first of a group waits for others, and how many there may be. A kill loses the records
+/// of this time.
+const GATHER: Duration = Duration::from_millis(10);
+const GROUP: usize = 2000;
+
+/// Where records are kept until ingest has them.
+#[derive(Debug)]
+pub struct Spool {
+    pub journal: Journal,
+    pub max: u64,
+    /// There may be something to send.
+    pub readable: Notify,
+}
+
+impl Spool {
+    /// Takes the folder, with what an earlier process left in it.
+    ///
+    /// # Errors
+    /// When it cannot be used, or another process has it.
+    pub fn open(dir: &Path, max: u64) -> anyhow::Result<Self> {
+        let journal = Journal::open(dir)?;
+        let waiting = journal.waiting();
+        if waiting > 0 {
+            tracing::info!(records = waiting, "the spool holds delivery records that an earlier process left");
+        }
+        Ok(Self { journal, max, readable: Notify::new() })
+    }
+}
+
+/// Takes records from the serving threads.
+#[derive(Debug)]
+pub struct Keeper {
+    pub edge: EdgeId,
+    pub pop: PopId,
+    pub spool: Arc<Spool>,
+    /// What the disk does not take goes to ingest from memory.
+    pub direct: mpsc::Sender<Vec<Bytes>>,
+    pub health: Health,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Keeper {
+    /// Keeps records until nobody is left to make any.
+    pub fn run(self, mut queue: mpsc::Receiver<Record>) {
+        let mut pen = Pen::default();
+        while let Some(first) = queue.blocking_recv() {
+            std::thread::sleep(GATHER);
+            let mut group: Vec<Bytes> = self.payload(first).into_iter().collect();
+            while group.len() < GROUP
+                && let Ok(record) = queue.try_recv()
+            {
+                group.extend(self.payload(record));
+            }
+            if !group.is_empty() {
+                self.keep(&mut pen, group);
+            }
+        }
+    }
+
+    /// The record as ingest gets it, under the id that it has from now on.
+    fn payload(&self, record: Record) -> Option<Bytes> {
+        let Some(delivery) = record.into_delivery(&self.edge, &self.pop) else {
+            self.metrics.deliveries_unnamed.increment(1);
+            return None;
+        };
+        Some(serde_json::to_vec(&delivery).expect("texts and numbers are written to memory").into())
+    }
+
+    fn keep(&self, pen: &mut Pen, group: Vec<Bytes>) {
+        let mut bytes = Vec::new();
+        for payload in &group {
+            record::append(&mut bytes, Topic::Deliveries, self.edge.as_str().as_bytes(), payload);
+        }
+        if self.spool.journal.stored() + bytes.len() as u64 > self.spool.max {
+            self.metrics.deliveries_lost.increment(group.len() as u64);
+            let words =
+                "the spool of delivery records is full: ingest has been away for too long, and records are lost";
+            return self.health.set("spool", Status::Degraded(words.into()));
+        }
+        match self.spool.journal.append(pen, &[bytes], group.len() as u64) {
+            Ok(()) => {
+                self.health.set("spool", Status::Ok);
+                self.spool.readable.notify_one();
+            }
+            Err(error) => {
+                let words = format!("delivery records wait in memory, for the disk does not take them: {error}");
+                self.health.set("spool", Status::Degraded(words));
+                let records = group.len() as u64;
+                // While it waits for its turn the queue fills; what finds no room there is counted as lost.
+                if self.direct.blocking_send(group).is_err() {
+                    self.metrics.deliveries_lost.increment(records);
+                }
+            }
+        }
+    }
+}
