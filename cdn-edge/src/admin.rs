@@ -1,5 +1,7 @@
 //! The operators' listener: warm, purge, what is held.
 
+mod warm;
+
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
@@ -14,14 +16,13 @@ use service::config::HttpConfig;
 use service::problem::fresh_json;
 use service::{Health, Problem, limits};
 use tokio::sync::Semaphore;
-use wire::track::WarmOrder;
 use wire::{FieldError, Timestamp};
 
 use crate::library::Library;
 use crate::library::purge::{Purged, read as read_order};
-use crate::warm;
+use crate::warm::jobs::Jobs;
 
-/// Warm orders at a time; the next is told to come later.
+/// Warm orders that are waited for at a time; the next is told to come later.
 const WARM_ORDERS: usize = 8;
 
 #[derive(Debug, Clone)]
@@ -29,6 +30,7 @@ struct Admin {
     library: Arc<Library>,
     warm_concurrency: usize,
     warm_orders: Arc<Semaphore>,
+    jobs: Arc<Jobs>,
 }
 
 #[derive(Debug, Serialize)]
@@ -58,34 +60,21 @@ struct HeldObject<'a> {
 /// All routes of the operators' listener.
 pub fn routes(
     library: Arc<Library>,
+    jobs: Arc<Jobs>,
     warm_concurrency: usize,
     token: AdminToken,
     health: &Health,
     http: &HttpConfig,
 ) -> Router {
-    let admin = Admin { library, warm_concurrency, warm_orders: Arc::new(Semaphore::new(WARM_ORDERS)) };
+    let admin = Admin { library, warm_concurrency, warm_orders: Arc::new(Semaphore::new(WARM_ORDERS)), jobs };
     let operators = Router::new()
-        .route("/v1/warm", post(warm_objects))
+        .route("/v1/warm", post(warm::order).get(warm::list))
+        .route("/v1/warm/{id}", get(warm::progress).delete(warm::cancel))
         .route("/v1/purge", post(purge))
         .route("/v1/objects/{*key}", get(held))
         .route_layer(middleware::from_fn_with_state(token, require_admin))
         .with_state(admin);
     limits::complete(operators, crate::OPENAPI, health, http)
-}
-
-/// An order that takes longer than the request may is gone on with: sent again, it finds more held.
-async fn warm_objects(State(admin): State<Admin>, body: Bytes) -> Result<Response, Problem> {
-    let order: WarmOrder = wire::field::parse(&body)?;
-    check_keys(order.keys.len(), warm::MAX_KEYS)?;
-    let Ok(turn) = admin.warm_orders.clone().try_acquire_owned() else {
-        return Err(Problem::unavailable("too many warm orders are under way", 1));
-    };
-    let warming = tokio::spawn(async move {
-        let _turn = turn;
-        warm::warm(&admin.library, order, admin.warm_concurrency).await
-    });
-    let answer = warming.await.map_err(|error| Problem::internal(&error))?;
-    Ok(fresh_json(answer))
 }
 
 async fn purge(State(admin): State<Admin>, body: Bytes) -> Result<Response, Problem> {
@@ -94,13 +83,6 @@ async fn purge(State(admin): State<Admin>, body: Bytes) -> Result<Response, Prob
         Ok(Purged { purge, held }) => Ok(fresh_json(PurgeAnswer { purged: held, purge })),
         Err(error) => Err(Problem::unavailable(error.to_string(), 1)),
     }
-}
-
-fn check_keys(keys: usize, max: usize) -> Result<(), FieldError> {
-    if (1..=max).contains(&keys) {
-        return Ok(());
-    }
-    Err(FieldError::new("keys", format!("must have 1 to {max} elements, not {keys}")))
 }
 
 async fn held(State(admin): State<Admin>, Path(key): Path<String>) -> Result<Response, Problem> {

@@ -145,19 +145,12 @@ impl Library {
 
     /// What we ask for by ourselves.
     #[must_use]
-    pub fn own_wish(&self, key: Arc<CacheKey>) -> Wish {
+    pub fn own_wish(&self, key: Arc<CacheKey>, wants: Wants) -> Wish {
         let headers = match self.origin.is_web() {
             true => self.gateway.own(&key.as_ref().as_ref(), &Vec::new()),
             false => HeaderMap::new(),
         };
-        Wish {
-            key,
-            headers,
-            wants: Wants::Whole,
-            asked: RequestDirectives::default(),
-            since: self.changes(),
-            asking: self.ask(),
-        }
+        Wish { key, headers, wants, asked: RequestDirectives::default(), since: self.changes(), asking: self.ask() }
     }
 
     /// How often anything that is held was changed by an unsafe method: whoever asks the origin remembers it, for an

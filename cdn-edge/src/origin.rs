@@ -1,6 +1,7 @@
 //! What the edge asks an origin for, and what it may hear: an S3 bucket ([`s3`]) or any HTTP server ([`web`]).
 
 pub mod connector;
+pub mod list;
 pub mod s3;
 pub mod upload;
 pub mod web;

@@ -33,6 +33,7 @@ use crate::respond;
 use crate::server::counters::Counters;
 use crate::server::tls::{Acceptor, Certificate};
 use crate::server::{self, Shared};
+use crate::warm::jobs::Jobs;
 
 /// How long ingest may take for a batch.
 const INGEST_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -101,9 +102,12 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     drop(shared);
     report(&config, counters, &cache, &health, &metrics, &stop, &ended);
     tokio::spawn(purge::sweep::run(library.clone(), ended.clone()));
+    let warmed = config.edge.cache_dir.join("warm");
+    let jobs = Jobs::open(library.clone(), &warmed, config.edge.warm_concurrency, stop.clone())
+        .with_context(|| format!("cannot use the warm orders in {}", warmed.display()))?;
     let admin = admin_listener.map(|listener| {
         let token = AdminToken::new(&config.auth);
-        let routes = admin::routes(library, config.edge.warm_concurrency, token, &health, &config.http);
+        let routes = admin::routes(library, jobs, config.edge.warm_concurrency, token, &health, &config.http);
         tokio::spawn(service::http::serve(listener, routes, config.http.clone(), health.clone(), ended.clone()))
     });
     health.ready();

@@ -1,5 +1,10 @@
 //! Warm orders: whole objects fetched before anyone asks.
 
+pub mod jobs;
+pub mod journal;
+pub mod order;
+pub mod pace;
+
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
@@ -9,36 +14,39 @@ use wire::track::{WarmAnswer, WarmOrder, WarmResult};
 use crate::key::CacheKey;
 use crate::library::Library;
 use crate::library::open::Outcome;
+use crate::library::wish::Wants;
 use crate::object::{CHUNK, Object};
+use crate::range::RangeSpec;
 use crate::reader::Reader;
+use pace::Pace;
 
 /// A chunk that met a full disk queue and left memory is fetched again, so often.
 const ROUNDS: u32 = 3;
 
-/// Keys of an order.
-pub const MAX_KEYS: usize = 10_000;
+/// What is asked of the origin at a time where there is a pace to be kept: 1 MiB.
+const PACED: u32 = 4;
 
 /// Fetches what is not held, `concurrency` objects at a time; one result a key, in the order's order.
-pub async fn warm(library: &Arc<Library>, order: WarmOrder, concurrency: usize) -> WarmAnswer {
-    let fetched = stream::iter(order.keys).map(|key| warm_one(library, key)).buffered(concurrency);
+pub async fn warm(library: &Arc<Library>, order: WarmOrder, concurrency: usize, pace: &Pace) -> WarmAnswer {
+    let fetched = stream::iter(order.keys).map(|key| warm_one(library, key, pace)).buffered(concurrency);
     WarmAnswer { results: fetched.collect().await }
 }
 
-async fn warm_one(library: &Arc<Library>, key: ObjectKey) -> WarmResult {
-    match fetch_missing(library, &key).await {
+async fn warm_one(library: &Arc<Library>, key: ObjectKey, pace: &Pace) -> WarmResult {
+    match fetch_missing(library, &key, pace).await {
         Ok((bytes, fetched)) => WarmResult { key, bytes: Some(bytes), fetched, error: None },
         Err(error) => WarmResult { key, bytes: None, fetched: 0, error: Some(error) },
     }
 }
 
 /// The object's size and how many of its bytes were not held.
-async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey) -> Result<(u64, u64), String> {
+async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey, pace: &Pace) -> Result<(u64, u64), String> {
     let mut fetched = 0;
     let key = library.names().keys(key.as_str())?.swap_remove(0);
     // Whoever orders it has uploaded it, perhaps since a listener asked in vain.
     library.forget_missing(&key);
     let known = library.held_under(&key.as_ref().as_ref());
-    let object = open(library, &key).await?;
+    let object = open(library, &key, pace).await?;
     // What the opening has brought by now was not held before it.
     let cold = known.is_none_or(|known| !known.contains(object.id));
     for round in 0..ROUNDS {
@@ -50,7 +58,8 @@ async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey) -> Result<(u64, 
             return Ok((object.size().unwrap_or(0), fetched));
         }
         fetched += missing.iter().map(|&chunk| object.chunk_len(chunk)).sum::<u64>();
-        for run in runs(&missing) {
+        for run in runs(&missing, if pace.is_limited() { PACED } else { u32::MAX }) {
+            pace.turn(run.clone().map(|chunk| object.chunk_len(chunk)).sum()).await;
             read(library, &object, run).await?;
         }
     }
@@ -59,8 +68,13 @@ async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey) -> Result<(u64, 
 }
 
 /// The object, once its size is known: one that comes without its length is read to its end for that.
-async fn open(library: &Arc<Library>, key: &Arc<CacheKey>) -> Result<Arc<Object>, String> {
-    let object = match library.open(library.own_wish(key.clone())).await.map_err(|error| error.to_string())? {
+async fn open(library: &Arc<Library>, key: &Arc<CacheKey>, pace: &Pace) -> Result<Arc<Object>, String> {
+    let wants = match pace.is_limited() {
+        // Not more than its turn, where the origin sends less than the whole.
+        true => Wants::Part(RangeSpec::From { first: 0, last: Some(u64::from(PACED) * CHUNK - 1) }),
+        false => Wants::Whole,
+    };
+    let object = match library.open(library.own_wish(key.clone(), wants)).await.map_err(|error| error.to_string())? {
         Outcome::Object(opened) => opened.object,
         Outcome::Passed(..) => return Err("the origin forbids to store it".into()),
     };
@@ -78,12 +92,12 @@ async fn read(library: &Arc<Library>, object: &Arc<Object>, chunks: std::ops::Ra
     Ok(())
 }
 
-/// Neighbours together, so that each gap is one request to the origin.
-fn runs(chunks: &[u32]) -> Vec<std::ops::Range<u32>> {
+/// Neighbours together, so that each gap is one request to the origin, or several of at most so many chunks.
+fn runs(chunks: &[u32], most: u32) -> Vec<std::ops::Range<u32>> {
     let mut runs: Vec<std::ops::Range<u32>> = Vec::new();
     for &chunk in chunks {
         match runs.last_mut() {
-            Some(run) if run.end == chunk => run.end += 1,
+            Some(run) if run.end == chunk && run.end - run.start < most => run.end += 1,
             _ => runs.push(chunk..chunk + 1),
         }
     }
@@ -96,7 +110,8 @@ mod tests {
 
     #[test]
     fn gaps_become_runs() {
-        assert_eq!(runs(&[0, 1, 2, 5, 7, 8]), vec![0..3, 5..6, 7..9]);
-        assert!(runs(&[]).is_empty());
+        assert_eq!(runs(&[0, 1, 2, 5, 7, 8], u32::MAX), vec![0..3, 5..6, 7..9]);
+        assert_eq!(runs(&[0, 1, 2, 5], 2), vec![0..2, 2..3, 5..6]);
+        assert!(runs(&[], 2).is_empty());
     }
 }

@@ -17,7 +17,7 @@ use super::{Answer, Ask, OriginError, Record};
 use crate::config::EdgeConfig;
 
 /// How long a signature holds: far beyond the request, short enough to be of no use in a log.
-const SIGNED_FOR: Duration = Duration::from_secs(300);
+pub(super) const SIGNED_FOR: Duration = Duration::from_secs(300);
 
 /// The bucket's headers that listeners get; the rest is between us and it.
 const PASSED_ON: [HeaderName; 15] = [
@@ -44,9 +44,9 @@ const ASKED_BY: [HeaderName; 3] = [header::RANGE, header::IF_MATCH, header::IF_N
 
 #[derive(Debug)]
 pub struct Bucket {
-    bucket: rusty_s3::Bucket,
-    credentials: Credentials,
-    pool: Pool,
+    pub(super) bucket: rusty_s3::Bucket,
+    pub(super) credentials: Credentials,
+    pub(super) pool: Pool,
     permits: Arc<Semaphore>,
     first_byte_timeout: Duration,
     idle_timeout: Duration,

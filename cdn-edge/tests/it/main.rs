@@ -16,6 +16,7 @@ mod purge;
 mod purge_model;
 mod reports;
 mod rfc;
+mod warm;
 mod web_bad_days;
 mod web_proxy;
 
