@@ -7,10 +7,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use service::clickhouse::users_file;
+use service::config::{AnalystConfig, Secret};
+
 use crate::fetch::ClickHouse as Program;
 use crate::http::Request;
 use crate::probe::Probe;
 use crate::process::Launch;
+use crate::secret::write_private;
 use crate::unit::Unit;
 
 /// Starts the listeners, then keeps the client's session, and with it the process, alive.
@@ -23,7 +27,12 @@ pub struct ClickHouse {
     pub dir: PathBuf,
     pub http_port: u16,
     pub native_port: u16,
+    /// Of the account `analyst`, which may read [`DATABASE`].
+    pub analyst_password: String,
 }
+
+/// Where the roles of `make up` keep their tables. The account's rights stand in a file and name it.
+pub const DATABASE: &str = "tonearm";
 
 impl ClickHouse {
     #[must_use]
@@ -40,6 +49,7 @@ impl ClickHouse {
     /// When its folder cannot be made, or the library is to be used and we cannot find ourselves.
     pub fn prepare(&self, log: PathBuf) -> Result<Unit> {
         fs::create_dir_all(&self.dir).with_context(|| format!("create {}", self.dir.display()))?;
+        write_private(&self.users(), &users_file(DATABASE, &self.analyst()))?;
         let launch = match &self.program {
             Program::Binary(clickhouse) => self.own_server(clickhouse, log)?,
             Program::Library(library) => self.embedded(library, log)?,
@@ -56,8 +66,15 @@ impl ClickHouse {
 
     fn embedded(&self, library: &Path, log: PathBuf) -> Result<Launch> {
         let us = std::env::current_exe().context("find our own binary")?;
+        let config = self.dir.join("config.xml");
+        // Anything else in it, a logger say, would make the engine talkative.
+        fs::write(
+            &config,
+            format!("<clickhouse><users_config>{}</users_config></clickhouse>\n", self.users().display()),
+        )?;
         let launch = Launch::new(us, &self.dir, log).args(["clickhouse"]).args([library]);
         Ok(launch.args([
+            format!("--config-file={}", config.display()),
             format!("--path={}", self.dir.display()),
             "--listen_host=127.0.0.1".to_owned(),
             format!("--http_port={}", self.http_port),
@@ -73,17 +90,24 @@ impl ClickHouse {
         Ok(Launch::new(clickhouse, &self.dir, log).args(args))
     }
 
-    /// No password, as the library has none: bound to loopback.
+    fn users(&self) -> PathBuf {
+        self.dir.join("users.xml")
+    }
+
+    /// Neither program lets us make accounts by SQL: they keep them in the file.
+    fn analyst(&self) -> AnalystConfig {
+        AnalystConfig { password: Secret::new(&self.analyst_password), ..AnalystConfig::default() }
+    }
+
     fn config(&self) -> String {
         let (dir, http, native) = (self.dir.display(), self.http_port, self.native_port);
+        let users = self.users().display().to_string();
         format!(
             "<clickhouse>
   <logger><level>warning</level><console>1</console></logger>
   <path>{dir}/</path><listen_host>127.0.0.1</listen_host>
   <http_port>{http}</http_port><tcp_port>{native}</tcp_port>
-  <users><default><password></password><networks><ip>127.0.0.1</ip></networks>
-    <profile>default</profile><quota>default</quota><access_management>1</access_management></default></users>
-  <profiles><default/></profiles><quotas><default/></quotas>
+  <users_config>{users}</users_config>
 </clickhouse>\n"
         )
     }

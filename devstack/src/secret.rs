@@ -26,6 +26,13 @@ pub struct Secrets {
     pub postgres_password: String,
     pub s3_access_key: String,
     pub s3_secret_key: String,
+    /// The file that says it is written at each start, so nothing is lost where an older one had none.
+    #[serde(default = "analyst_password")]
+    pub analyst_password: String,
+}
+
+fn analyst_password() -> String {
+    random(24)
 }
 
 impl Secrets {
@@ -39,6 +46,7 @@ impl Secrets {
             postgres_password: random(24),
             s3_access_key: random(20).to_uppercase(),
             s3_secret_key: random(40),
+            analyst_password: analyst_password(),
         }
     }
 

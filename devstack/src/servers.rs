@@ -63,6 +63,8 @@ pub struct Addresses {
     pub clickhouse_http: String,
     /// `host:port`.
     pub clickhouse_native: String,
+    /// Of ClickHouse's account `analyst`, which reads the database `tonearm`; empty where the server is not ours.
+    pub analyst_password: String,
     pub postgres: String,
     pub s3: S3Endpoint,
 }
@@ -90,6 +92,7 @@ impl Plan {
             kafka: format!("127.0.0.1:{}", ports.kafka),
             clickhouse_http: format!("http://127.0.0.1:{}", ports.clickhouse_http),
             clickhouse_native: format!("127.0.0.1:{}", ports.clickhouse_native),
+            analyst_password: self.secrets.analyst_password.clone(),
             postgres: self.postgres().url(),
             s3: self.s3().endpoint(),
         }
@@ -110,8 +113,13 @@ impl Plan {
     }
 
     async fn clickhouse(&self) -> Result<ClickHouse> {
-        let (http_port, native_port) = (self.ports.clickhouse_http, self.ports.clickhouse_native);
-        Ok(ClickHouse { program: fetch::clickhouse().await?, dir: self.dir.join("clickhouse"), http_port, native_port })
+        Ok(ClickHouse {
+            program: fetch::clickhouse().await?,
+            dir: self.dir.join("clickhouse"),
+            http_port: self.ports.clickhouse_http,
+            native_port: self.ports.clickhouse_native,
+            analyst_password: self.secrets.analyst_password.clone(),
+        })
     }
 
     fn postgres(&self) -> Postgres {

@@ -30,6 +30,8 @@ pub struct TestServers {
     pub clickhouse_http: String,
     /// `host:port`.
     pub clickhouse_native: String,
+    /// Of ClickHouse's account `analyst`, which reads the database `tonearm` and no other.
+    pub analyst_password: String,
     /// `postgres://tonearm:password@127.0.0.1:port/tonearm`.
     pub postgres: String,
     pub s3: S3Endpoint,
@@ -185,8 +187,9 @@ fn start() -> Result<TestServers> {
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let mut session = Pipes::open(&dir)?;
     let addresses: Addresses = serde_json::from_value(session.answer()?)?;
-    let Addresses { kafka, clickhouse_http, clickhouse_native, postgres, s3 } = addresses;
-    Ok(TestServers { kafka, clickhouse_http, clickhouse_native, postgres, s3, session: Arc::new(Mutex::new(session)) })
+    let Addresses { kafka, clickhouse_http, clickhouse_native, analyst_password, postgres, s3 } = addresses;
+    let session = Arc::new(Mutex::new(session));
+    Ok(TestServers { kafka, clickhouse_http, clickhouse_native, analyst_password, postgres, s3, session })
 }
 
 /// Removes what killed sessions left. Only a folder that a session has locked before, and no longer does, is one.

@@ -9,7 +9,7 @@ use clickhouse::Client;
 
 use crate::config::ClickHouseConfig;
 
-pub use analyst::{Account, create_analyst};
+pub use analyst::{Account, analyst_statements, create_analyst, users_file};
 pub use tracks::follow_tracks;
 
 /// A client of the configured database. It keeps no connection while idle.

@@ -17,6 +17,11 @@ pub struct Endpoints {
     /// `host:port`.
     pub clickhouse_native: String,
     pub clickhouse_database: String,
+    /// A ClickHouse account that may read this database, within limits; empty where the server is not ours.
+    #[serde(default)]
+    pub analyst_user: String,
+    #[serde(default)]
+    pub analyst_password: String,
     /// A `postgres://` URL with its password.
     pub postgres: String,
     pub s3: S3Endpoint,

@@ -367,6 +367,8 @@ fn fleet_and_endpoints() {
             clickhouse_http: local(8123),
             clickhouse_native: "127.0.0.1:9000".into(),
             clickhouse_database: "tonearm".into(),
+            analyst_user: "analyst".into(),
+            analyst_password: "analyst-password".into(),
             postgres: "postgres://tonearm:password@127.0.0.1:5432/tonearm".into(),
             s3: S3Endpoint {
                 endpoint: local(9001),

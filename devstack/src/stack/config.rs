@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use service::config::AnalystConfig;
 use toml::{Table, toml};
 use wire::endpoints::{EdgeEndpoint, Endpoints};
 use wire::{EdgeId, PopId};
@@ -10,6 +11,7 @@ use wire::{EdgeId, PopId};
 use super::addresses::Addresses;
 use super::external::{ClickHouse, External};
 use super::fleet::CAPACITY_BPS;
+use crate::clickhouse::DATABASE;
 use crate::s3client::REGION;
 use crate::secret::{Secrets, write_private};
 use crate::servers;
@@ -40,7 +42,7 @@ impl Config {
         let clickhouse = theirs.clickhouse.clone().unwrap_or_else(|| ClickHouse {
             url: ours.clickhouse_http.clone(),
             native: ours.clickhouse_native.clone(),
-            database: "tonearm".to_owned(),
+            database: DATABASE.to_owned(),
             user: "default".to_owned(),
             password: String::new(),
         });
@@ -48,6 +50,7 @@ impl Config {
             kafka: theirs.kafka.clone().unwrap_or(ours.kafka),
             clickhouse_http: clickhouse.url.clone(),
             clickhouse_native: clickhouse.native.clone(),
+            analyst_password: if theirs.clickhouse.is_none() { ours.analyst_password } else { String::new() },
             postgres: theirs.postgres.clone().unwrap_or(ours.postgres),
             s3: theirs.s3.clone().unwrap_or(ours.s3),
         };
@@ -153,6 +156,7 @@ impl Config {
             let (id, pop) = (EdgeId::new(edge.id)?, PopId::new(edge.pop.id)?);
             Ok(EdgeEndpoint { id, pop, url: edge.relay.url(), admin: edge.admin.url() })
         });
+        let analyst_password = self.servers.analyst_password.clone();
         Ok(Endpoints {
             router: self.addresses.router.url(),
             ingest: self.addresses.ingest.url(),
@@ -162,6 +166,8 @@ impl Config {
             clickhouse_http: self.clickhouse_with_login(),
             clickhouse_native: self.servers.clickhouse_native.clone(),
             clickhouse_database: self.clickhouse.database.clone(),
+            analyst_user: if analyst_password.is_empty() { String::new() } else { AnalystConfig::default().user },
+            analyst_password,
             postgres: self.servers.postgres.clone(),
             s3: self.servers.s3.clone(),
             admin_token: self.secrets.admin_token.clone(),

@@ -1,4 +1,5 @@
-//! `docs/analysts.md`: every question is asked, and the answers are those that stand there.
+//! `docs/analysts.md`: every question is asked by the account that analysts have, and the answers are those that stand
+//! there. What the account may not do is in `analyst_account.rs`.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -64,8 +65,7 @@ async fn ask(stack: &Stack, sql: &str) -> String {
         // A t-digest tells a little different numbers by the order in which it was merged.
         ("max_threads", "1"),
     ];
-    let client =
-        settings.iter().fold(stack.clickhouse.clone(), |client, (name, value)| client.with_setting(*name, *value));
+    let client = settings.iter().fold(stack.analyst(), |client, (name, value)| client.with_setting(*name, *value));
     let mut cursor = client.query(&sql.replace('?', "??")).fetch_bytes("PrettyCompactMonoBlock").unwrap();
     let answer = cursor.collect().await.unwrap_or_else(|error| panic!("{sql}\n{error}"));
     String::from_utf8(answer.to_vec()).unwrap()
@@ -92,7 +92,7 @@ async fn answered(stack: &Stack, document: &str) -> (String, usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_question_has_the_answer_that_stands_beside_it() {
-    let stack = Stack::new().await;
+    let (stack, _held) = Stack::of_analysts().await;
     load(&stack).await;
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/analysts.md");
     let document = std::fs::read_to_string(&path).unwrap();

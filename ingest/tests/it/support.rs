@@ -19,7 +19,7 @@ use service::client::{Answer, ApiClient};
 use service::config::{ClickHouseConfig, KafkaConfig, Loader, PostgresConfig, Secret};
 use service::{Running, Shutdown};
 use sqlx::PgPool;
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use uuid::Uuid;
 use wire::Timestamp;
 use wire::topic::Topic;
@@ -52,20 +52,38 @@ pub(crate) struct Stack {
 impl Stack {
     /// Beside other tests.
     pub(crate) async fn new() -> Self {
-        Self::with(Use::Shared { _guard: SERVERS.read().await }).await
+        Self::with(Use::Shared { _guard: SERVERS.read().await }, None).await
     }
 
     /// Alone, for a test that stops servers.
     pub(crate) async fn alone() -> Self {
-        Self::with(Use::Alone { _guard: SERVERS.write().await }).await
+        Self::with(Use::Alone { _guard: SERVERS.write().await }, None).await
     }
 
-    async fn with(guard: Use) -> Self {
+    /// Beside other tests, in the one database that the account `analyst` reads: whoever asks holds it alone.
+    pub(crate) async fn of_analysts() -> (Self, MutexGuard<'static, ()>) {
+        static DATABASE: Mutex<()> = Mutex::const_new(());
+        let held = DATABASE.lock().await;
+        let name = devstack::clickhouse::DATABASE;
+        let servers = TestServers::shared().await;
+        let drop = format!("DROP DATABASE IF EXISTS {name} SYNC");
+        Client::default().with_url(&servers.clickhouse_http).query(&drop).execute().await.unwrap();
+        (Self::with(Use::Shared { _guard: SERVERS.read().await }, Some(name)).await, held)
+    }
+
+    /// ClickHouse as analysts reach it, in the database of [`Self::of_analysts`].
+    pub(crate) fn analyst(&self) -> Client {
+        let client = Client::default().with_url(&self.servers.clickhouse_http);
+        client.with_user("analyst").with_password(&self.servers.analyst_password)
+    }
+
+    async fn with(guard: Use, database: Option<&str>) -> Self {
         service::metrics::start();
         service::telemetry::start(&service::config::LogConfig::default());
         let servers = TestServers::shared().await;
         let folder = tempfile::tempdir().unwrap();
-        let environment = environment(servers, &servers.fresh_postgres().await, folder.path());
+        let mut environment = environment(servers, &servers.fresh_postgres().await, folder.path());
+        environment.extend(database.map(|name| ("TONEARM_CLICKHOUSE_DATABASE".to_owned(), name.to_owned())));
         let mut loader = Loader::new(None, environment.clone()).unwrap();
         let (kafka, clickhouse, postgres): (KafkaConfig, ClickHouseConfig, PostgresConfig) =
             (loader.section(), loader.section(), loader.section());

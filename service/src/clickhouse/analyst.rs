@@ -1,4 +1,9 @@
 //! An account for people who ask: it may read, and no question of it may take the server down.
+//!
+//! [`terms`] says what it may; it is made by SQL, or stands in the [`users_file`] of a server that devstack starts.
+
+mod terms;
+mod users_file;
 
 use anyhow::Context;
 use clickhouse::Client;
@@ -6,6 +11,9 @@ use clickhouse::Client;
 use super::server;
 use super::tracks::quoted;
 use crate::config::{AnalystConfig, ClickHouseConfig};
+use terms::{Limit, Value, grants, limits, quota};
+
+pub use users_file::users_file;
 
 /// ACCESS_DENIED, and ACCESS_STORAGE_FOR_INSERTION_NOT_FOUND: the server keeps its accounts elsewhere.
 const NOT_OURS: [&str; 2] = ["Code: 497.", "Code: 514."];
@@ -30,7 +38,7 @@ pub async fn create_analyst(clickhouse: &ClickHouseConfig, analyst: &AnalystConf
         return Ok(Account::NotWanted);
     }
     let server = server(clickhouse);
-    for sql in statements(&clickhouse.database, analyst) {
+    for sql in analyst_statements(&clickhouse.database, analyst) {
         match run(&server, &sql).await {
             Ok(()) => {}
             Err(error) if NOT_OURS.iter().any(|code| error.to_string().contains(code)) => {
@@ -50,28 +58,34 @@ async fn run(client: &Client, sql: &str) -> Result<(), clickhouse::error::Error>
     client.query(&sql.replace('?', "??")).execute().await
 }
 
-/// `readonly = 2` lets a question set what it needs, such as a format's settings; the bounds it may not leave.
-fn statements(database: &str, analyst: &AnalystConfig) -> [String; 5] {
-    let AnalystConfig { user, password, max_execution_time, max_memory, max_result_rows } = analyst;
-    let (seconds, bytes) = (max_execution_time.0.as_secs().max(1), max_memory.as_u64());
-    let limits = format!(
-        "readonly = 2 CONST, max_execution_time = {seconds} MIN 1 MAX {seconds}, \
-         max_memory_usage = {bytes} MIN 1 MAX {bytes}, max_result_rows = {max_result_rows} MIN 1 MAX {max_result_rows}, \
-         result_overflow_mode = 'throw' CONST, max_threads = 4 MIN 1 MAX 4, \
-         max_bytes_before_external_group_by = {} MIN 1 MAX {bytes}",
-        bytes / 2
-    );
-    let password = quoted(password.expose());
-    [
-        format!("CREATE SETTINGS PROFILE OR REPLACE {user}_limits SETTINGS {limits}"),
+/// What makes the account. Each may be run again: it brings what is there up to date.
+#[must_use]
+pub fn analyst_statements(database: &str, analyst: &AnalystConfig) -> Vec<String> {
+    let AnalystConfig { user, password, .. } = analyst;
+    let limits: Vec<String> = limits(analyst).iter().map(limit).collect();
+    let hourly: Vec<String> = quota(analyst).iter().map(|(what, most)| format!("{what} = {most}")).collect();
+    let mut statements = vec![
+        format!("CREATE SETTINGS PROFILE OR REPLACE {user}_limits SETTINGS {}", limits.join(", ")),
         format!("CREATE ROLE IF NOT EXISTS {user}_reads"),
-        format!("GRANT SELECT ON {database}.* TO {user}_reads"),
+    ];
+    statements.extend(grants(database, &format!(" TO {user}_reads"), &format!(" FROM {user}_reads")));
+    statements.extend([
         format!(
-            "CREATE USER OR REPLACE {user} IDENTIFIED WITH sha256_password BY {password} \
-             DEFAULT DATABASE {database} SETTINGS PROFILE '{user}_limits'"
+            "CREATE USER OR REPLACE {user} IDENTIFIED WITH sha256_password BY {} \
+             DEFAULT DATABASE {database} SETTINGS PROFILE '{user}_limits'",
+            quoted(password.expose())
         ),
         format!("GRANT {user}_reads TO {user}"),
-    ]
+        format!("CREATE QUOTA OR REPLACE {user}_hourly FOR INTERVAL 1 hour MAX {} TO {user}", hourly.join(", ")),
+    ]);
+    statements
+}
+
+fn limit(limit: &Limit) -> String {
+    match limit.value {
+        Value::AtMost(most) => format!("{} = {most} MIN 1 MAX {most}", limit.name),
+        Value::Fixed(value) => format!("{} = '{value}' CONST", limit.name),
+    }
 }
 
 #[cfg(test)]
@@ -82,8 +96,8 @@ mod tests {
     #[test]
     fn a_password_is_a_literal_and_every_limit_has_a_most() {
         let analyst = AnalystConfig { password: Secret::new(r"a'b\c"), ..AnalystConfig::default() };
-        let [profile, .., user, _] = statements("music", &analyst);
-        assert!(user.contains(r"BY 'a\'b\\c' "));
-        assert!(profile.contains("max_execution_time = 60 MIN 1 MAX 60") && profile.contains("readonly = 2 CONST"));
+        let sql = analyst_statements("music", &analyst).join(";\n");
+        assert!(sql.contains(r"BY 'a\'b\\c' "), "{sql}");
+        assert!(sql.contains("max_execution_time = 60 MIN 1 MAX 60") && sql.contains("readonly = '2' CONST"), "{sql}");
     }
 }

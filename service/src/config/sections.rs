@@ -166,6 +166,10 @@ pub struct AnalystConfig {
     pub max_memory: ByteSize,
     /// Rows of an answer; a longer one is an error.
     pub max_result_rows: u64,
+    /// Questions in an hour, of all who use the account.
+    pub max_queries_per_hour: u64,
+    /// How long the questions of an hour may take together, side by side or not.
+    pub max_time_per_hour: Span,
 }
 
 impl Default for AnalystConfig {
@@ -176,6 +180,8 @@ impl Default for AnalystConfig {
             max_execution_time: Span::from_secs(60),
             max_memory: ByteSize::gib(4),
             max_result_rows: 1_000_000,
+            max_queries_per_hour: 10_000,
+            max_time_per_hour: Span::from_secs(2 * 3600),
         }
     }
 }
@@ -193,8 +199,13 @@ impl Section for AnalystConfig {
         if (1..12).contains(&self.password.expose().len()) {
             problems.add("password", "must have at least 12 characters");
         }
-        if self.max_memory.as_u64() < 1 << 20 || self.max_result_rows == 0 {
-            problems.add("max_memory", "max_memory must be at least 1 MiB and max_result_rows above 0");
+        if self.max_memory.as_u64() < 1 << 20 {
+            problems.add("max_memory", "must be at least 1 MiB");
+        }
+        // To ClickHouse 0 is as many as there are.
+        let counts = [("max_result_rows", self.max_result_rows), ("max_queries_per_hour", self.max_queries_per_hour)];
+        for (name, _) in counts.into_iter().filter(|(_, most)| *most == 0) {
+            problems.add(name, "must be above 0");
         }
     }
 }

@@ -42,7 +42,9 @@ async fn the_listen_is_in_clickhouse(stack: &LocalStack) {
                       any(v.edge_id)
                FROM decisions d JOIN events e USING (decision_id) JOIN deliveries v USING (decision_id)
                FORMAT JSONCompactEachRow";
-    let url = format!("{}/?database={}", at.clickhouse_http, at.clickhouse_database);
+    // As an analyst would.
+    let login = format!("user={}&password={}", at.analyst_user, at.analyst_password);
+    let url = format!("{}/?database={}&{login}", at.clickhouse_http, at.clickhouse_database);
     let answer = ApiClient::new(Duration::from_secs(20))
         .send(Method::POST, &url, Some(("text/plain", Bytes::from_static(sql.as_bytes()))))
         .await
