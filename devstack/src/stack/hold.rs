@@ -83,11 +83,15 @@ fn pid(root: &Path) -> Option<Pid> {
 /// # Errors
 /// When the lock cannot be looked at.
 pub fn holder(root: &Path) -> Result<Option<Pid>> {
-    if !lock_file(root).exists() || Lock::try_take(&lock_file(root))?.is_some() {
+    if !is_held(root)? {
         return Ok(None);
     }
     // Taken, with its pid not yet inside: it has begun this very moment.
     pid(root).map(Some).context("a stack is just starting; try again")
+}
+
+fn is_held(root: &Path) -> Result<bool> {
+    Ok(lock_file(root).exists() && Lock::try_take(&lock_file(root))?.is_none())
 }
 
 /// Stops the stack, whoever runs it, and waits until it is gone.
@@ -119,11 +123,28 @@ pub async fn down(root: &Path) -> Result<()> {
 
 async fn gone(root: &Path, within: Duration) -> Result<bool> {
     let deadline = Instant::now() + within;
-    while holder(root)?.is_some() {
+    // Its last moment is one without a pid.
+    while is_held(root)? {
         if Instant::now() > deadline {
             return Ok(false);
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_is_about_to_go_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = Lock::try_take(&lock_file(folder.path())).unwrap().unwrap();
+        lock.write("").unwrap();
+        assert!(holder(folder.path()).is_err());
+        assert!(!gone(folder.path(), Duration::ZERO).await.unwrap());
+        drop(lock);
+        assert!(gone(folder.path(), Duration::ZERO).await.unwrap());
+    }
 }
