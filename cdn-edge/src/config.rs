@@ -1,5 +1,6 @@
 //! `[edge]`: what one edge is, where it listens, what it may use, whom it tells.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -74,6 +75,11 @@ pub struct EdgeConfig {
     /// What may wait there; of a record beyond it only its loss is counted.
     pub spool_max: ByteSize,
     pub report_interval: Span,
+    /// The edges of our POP, by id, with their base URLs; we may be among them. Of these one brings an
+    /// object, and the others ask it.
+    pub peers: BTreeMap<EdgeId, String>,
+    /// The edges of the POP that is asked before the origin.
+    pub parents: BTreeMap<EdgeId, String>,
     /// Objects fetched at a time for warm orders.
     pub warm_concurrency: usize,
 }
@@ -113,6 +119,8 @@ impl Default for EdgeConfig {
             spool_dir: None,
             spool_max: ByteSize::gib(1),
             report_interval: Span::from_secs(1),
+            peers: BTreeMap::new(),
+            parents: BTreeMap::new(),
             warm_concurrency: 4,
         }
     }
@@ -149,6 +157,15 @@ impl Section for EdgeConfig {
         }
         for router in &self.routers {
             check_url("routers", router, problems);
+        }
+        for (key, edges) in [("peers", &self.peers), ("parents", &self.parents)] {
+            edges.values().for_each(|url| check_url(key, url, problems));
+            if self.public && !edges.is_empty() {
+                problems.add(key, "is for an edge of a fleet, which is not public");
+            }
+        }
+        if self.parents.contains_key(&self.id) {
+            problems.add("parents", "must not have the edge itself");
         }
         if !self.ingest.is_empty() {
             check_url("ingest", &self.ingest, problems);

@@ -44,6 +44,8 @@ const PRETENCES: [&str; 13] = [
 pub struct Gateway {
     /// Our name in `Via`.
     pub name: String,
+    /// And in `CDN-Loop`.
+    pub cdn_id: String,
     /// None keeps the client's.
     pub host: Option<HeaderValue>,
 }
@@ -122,6 +124,12 @@ impl Gateway {
     }
 }
 
+/// What [`Gateway::upstream`] of another edge has written of its client.
+#[must_use]
+pub fn was_https(headers: &HeaderMap) -> bool {
+    headers.get(X_FORWARDED_PROTO).is_some_and(|scheme| scheme == "https")
+}
+
 /// Leaves out what is for the connection that a message came by.
 fn end_to_end(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
@@ -167,7 +175,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, value.parse().unwrap());
         }
-        let gateway = Gateway { name: "e-1".into(), host };
+        let gateway = Gateway { name: "e-1".into(), cdn_id: "e-1".into(), host };
         let key = KeyRef { https: true, host: "music.example", target: "/a" };
         gateway.upstream(&headers, &key, IpAddr::from([192, 0, 2, 7]), Version::HTTP_11, read)
     }

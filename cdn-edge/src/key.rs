@@ -61,6 +61,12 @@ impl CacheKey {
         KeyRef { https: self.https, host: &self.host, target: &self.target }
     }
 
+    /// Empty where it is a bucket's object.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target

@@ -4,7 +4,7 @@
 //! and HTTP/2 where the client will, [`server::answer`] reads its
 //! [`request`], [`range`] and [`directives`] and makes its [`key`]. The [`library`] knows the [`object`]
 //! ([`vary`] chooses among several, [`reuse`] says whether it will do) or opens it, asking the [`origin`]
-//! once for all who wait; [`storable`], [`freshness`] and [`version`] say what its answer is good for. A
+//! or other edges before it ([`shield`]), once for all who wait; [`storable`], [`freshness`] and [`version`] say what its answer is good for. A
 //! [`reader`] brings the bytes from the [`cache`], memory over disk, or from a [`fill`] that it shares
 //! with every other reader of the same chunks. [`conditions`] are evaluated, [`respond`] and
 //! [`cache_status`] make the head, [`body`] streams, and [`server::meter`] counts what reached the socket
@@ -44,6 +44,7 @@ pub mod freshness;
 pub mod key;
 pub mod library;
 pub mod load;
+pub mod loops;
 pub mod metrics;
 pub mod multipart;
 pub mod object;
@@ -54,7 +55,9 @@ pub mod reader;
 pub mod request;
 pub mod respond;
 pub mod reuse;
+pub mod seal;
 pub mod server;
+pub mod shield;
 mod start;
 pub mod storable;
 pub mod vary;

@@ -9,7 +9,7 @@ pub mod wish;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::freshness::{self, Life, Policy};
 use crate::key::{CacheKey, KeyRef};
 use crate::metrics::Metrics;
 use crate::object::{CHUNK, Object};
-use crate::origin::{Ask, Origin, OriginError, range_value};
+use crate::origin::{Answer, Ask, OriginError, Upstream, range_value};
 use crate::purge::Asking;
 use crate::range::RangeSpec;
 use crate::reuse::{Reuse, reuse};
@@ -63,7 +63,7 @@ pub struct Rules {
 #[derive(Debug)]
 pub struct Library {
     pub cache: Arc<Cache>,
-    pub origin: Origin,
+    pub origin: Upstream,
     pub metrics: Arc<Metrics>,
     /// Where fills run: the serving threads do nothing but serve.
     pub background: Handle,
@@ -78,6 +78,8 @@ pub struct Library {
     /// Which change each of these keys had last.
     changed: moka::sync::Cache<Arc<CacheKey>, u64>,
     changes: AtomicU64,
+    /// When anything was last purged.
+    purged_ms: AtomicI64,
     default_ttl: Option<Duration>,
     negative_ttl: Duration,
     shared_head: HeaderMap,
@@ -86,7 +88,7 @@ pub struct Library {
 
 impl Library {
     #[must_use]
-    pub fn new(cache: Arc<Cache>, origin: Origin, metrics: Arc<Metrics>, background: Handle, rules: Rules) -> Self {
+    pub fn new(cache: Arc<Cache>, origin: Upstream, metrics: Arc<Metrics>, background: Handle, rules: Rules) -> Self {
         let Rules { default_ttl, negative_ttl, max_object, shared_head, gateway, https } = rules;
         Self {
             cache,
@@ -100,6 +102,7 @@ impl Library {
             passing: remembered(PASSING_KEYS, PASSING_TTL),
             changed: remembered(CHANGED_KEYS, CHANGED_TTL),
             changes: AtomicU64::new(0),
+            purged_ms: AtomicI64::new(i64::MIN),
             default_ttl,
             negative_ttl,
             shared_head,
@@ -158,6 +161,15 @@ impl Library {
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(SeqCst)
+    }
+
+    /// Asks other edges or the origin what there is under a key. Other edges must not tell what they have held
+    /// since before a change that we know of, or it would be held here for new.
+    async fn ask_upstream(&self, ask: Ask) -> Result<Answer, OriginError> {
+        let since_purge = Timestamp::now().as_millis().saturating_sub(self.purged_ms.load(Relaxed));
+        let window = i64::try_from(CHANGED_TTL.as_millis()).expect("minutes");
+        let renew = since_purge < window || self.changed.contains_key(&ask.key);
+        self.origin.ask(Ask { renew, ..ask }).await
     }
 
     fn note_change(&self, key: &Arc<CacheKey>) {

@@ -11,7 +11,12 @@ const BODY_BYTES: Metric = Metric::new("edge_body_bytes_total", "body bytes hand
 const CONNECTIONS: Metric = Metric::new("edge_connections", "open connections on the public listener");
 const ORIGIN_REQUESTS: Metric =
     Metric::new("edge_origin_requests_total", "requests to the origin, by outcome: found, unchanged, missing, failed");
-const ORIGIN_BYTES: Metric = Metric::new("edge_origin_bytes_total", "body bytes that came from the origin");
+const SHIELD: Metric = Metric::new(
+    "edge_shield_requests_total",
+    "requests to other edges before the origin, by outcome: answered, failed",
+);
+const ORIGIN_BYTES: Metric =
+    Metric::new("edge_origin_bytes_total", "body bytes that came from the origin or from another edge");
 const ORIGIN_SECONDS: Metric = Metric::new("edge_origin_first_byte_seconds", "from a request to the origin's head");
 const FILLS: Metric = Metric::new("edge_fills", "fills that are running");
 const FILLS_FAILED: Metric = Metric::new("edge_fills_failed_total", "fills that broke off: their readers got an error");
@@ -41,6 +46,8 @@ pub struct Metrics {
     pub origin_unchanged: Counter,
     pub origin_missing: Counter,
     pub origin_failed: Counter,
+    pub shield_answered: Counter,
+    pub shield_failed: Counter,
     pub origin_bytes: Counter,
     pub origin_first_byte: Histogram,
     pub fills: Gauge,
@@ -77,6 +84,8 @@ impl Metrics {
             origin_unchanged: by(ORIGIN_REQUESTS, "outcome", "unchanged"),
             origin_missing: by(ORIGIN_REQUESTS, "outcome", "missing"),
             origin_failed: by(ORIGIN_REQUESTS, "outcome", "failed"),
+            shield_answered: by(SHIELD, "outcome", "answered"),
+            shield_failed: by(SHIELD, "outcome", "failed"),
             origin_bytes: plain(ORIGIN_BYTES),
             origin_first_byte: ORIGIN_SECONDS.histogram(&[own()]),
             fills: FILLS.gauge(&[own()]),

@@ -23,6 +23,8 @@ use tokio::time::Sleep;
 
 use crate::key::CacheKey;
 use crate::metrics::Metrics;
+use crate::shield::Shield;
+use crate::shield::member::Busy;
 use upload::Upload;
 
 /// Why the origin's answer is of no use. Cheap to clone: a crowd shares it.
@@ -56,12 +58,14 @@ pub struct Ask {
     /// A bucket is told the range and the conditions among them alone.
     pub headers: HeaderMap,
     pub body: Upload,
+    /// It changed a while ago, and other edges may not know yet.
+    pub renew: bool,
 }
 
 impl Ask {
     #[must_use]
     pub fn get(key: Arc<CacheKey>, headers: HeaderMap) -> Self {
-        Self { method: Method::GET, key, headers, body: Upload::none() }
+        Self { method: Method::GET, key, headers, body: Upload::none(), renew: false }
     }
 }
 
@@ -87,7 +91,7 @@ pub struct ContentRange {
 }
 
 impl Answer {
-    fn new(
+    pub(crate) fn new(
         response: Response<Incoming>,
         delay: Duration,
         idle_timeout: Duration,
@@ -96,7 +100,7 @@ impl Answer {
         let (head, incoming) = response.into_parts();
         let length = HttpBody::size_hint(&incoming).exact();
         let part = part(head.status, &head.headers, length);
-        let body = Body { incoming, idle_timeout, waiting: None, _permit: permit };
+        let body = Body { incoming, idle_timeout, waiting: None, edge: None, _permit: permit };
         Self { status: head.status, headers: head.headers, delay, length, part, body }
     }
 }
@@ -133,15 +137,36 @@ pub struct Body {
     idle_timeout: Duration,
     /// Runs while nothing comes.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// The other edge that it comes from, where it does.
+    edge: Option<Busy>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Body {
+    /// It comes from another edge, which is busy with it as long as it lasts.
+    pub(crate) fn keeps(&mut self, edge: Busy) {
+        self.edge = Some(edge);
+    }
+
+    #[must_use]
+    pub fn is_of_an_edge(&self) -> bool {
+        self.edge.is_some()
+    }
+
     /// The next piece; none at the end.
     ///
     /// # Errors
     /// [`OriginError::Broken`] or [`OriginError::Timeout`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
+        let Some(edge) = self.edge.as_ref().map(Busy::edge) else { return self.piece().await };
+        tokio::select! {
+            biased;
+            piece = self.piece() => piece,
+            () = edge.gone() => Err(OriginError::Broken),
+        }
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, OriginError> {
         loop {
             match poll_fn(|context| self.poll_frame(context)).await {
                 None => return Ok(None),
@@ -195,6 +220,40 @@ impl Origin {
     #[must_use]
     pub fn is_web(&self) -> bool {
         matches!(self, Self::Web(_))
+    }
+
+    /// Another edge's answer as the origin itself would have given it.
+    fn accept(&self, ask: &Ask, answer: Answer) -> Result<Answer, OriginError> {
+        match self {
+            Self::S3(bucket) => bucket.check(ask, answer),
+            Self::Web(_) => Ok(answer),
+        }
+    }
+}
+
+/// The origin, with other edges before it where there are any.
+#[derive(Debug)]
+pub struct Upstream {
+    pub origin: Origin,
+    pub shield: Option<Shield>,
+}
+
+impl Upstream {
+    /// # Errors
+    /// As [`Origin::ask`].
+    pub async fn ask(&self, ask: Ask) -> Result<Answer, OriginError> {
+        if let Some(shield) = &self.shield
+            && let Some(answer) = shield.ask(&ask).await
+            && let Ok(answer) = self.origin.accept(&ask, answer)
+        {
+            return Ok(answer);
+        }
+        self.origin.ask(ask).await
+    }
+
+    #[must_use]
+    pub fn is_web(&self) -> bool {
+        self.origin.is_web()
     }
 }
 

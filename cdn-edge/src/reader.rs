@@ -100,6 +100,12 @@ impl Reader {
         self.following = fill.map(|fill| fill.follow());
     }
 
+    /// Whether what comes next is on its way already.
+    #[must_use]
+    pub fn has_a_fill(&self) -> bool {
+        self.following.is_some()
+    }
+
     /// The next bytes, where they are in memory.
     #[must_use]
     pub fn ready(&mut self) -> Option<Bytes> {

@@ -121,6 +121,12 @@ pub fn open_problem(error: &OpenError) -> Problem {
     Problem::new(status, kind, origin.to_string())
 }
 
+/// RFC 8586: the request has been here before.
+#[must_use]
+pub fn looped() -> Problem {
+    Problem::new(StatusCode::LOOP_DETECTED, "loop-detected", "the request has come back to where it was passed on")
+}
+
 /// The origin has said something that no client could make anything of.
 #[must_use]
 pub fn senseless() -> Problem {

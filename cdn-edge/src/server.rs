@@ -27,6 +27,7 @@ use wire::EdgeId;
 use crate::config::EdgeConfig;
 use crate::delivery::transcript::Deliveries;
 use crate::library::Library;
+use crate::seal::Seal;
 use counters::Counters;
 
 /// As long as the kernel allows by default; connections beyond it see their SYN dropped and try again.
@@ -49,6 +50,8 @@ pub struct Shared {
     pub public: bool,
     pub write_timeout: std::time::Duration,
     pub server_timing: bool,
+    /// Knows the requests of other edges; none outside a fleet.
+    pub seal: Option<Seal>,
     /// None where clients speak without TLS.
     pub tls: Option<tls::Acceptor>,
     pub connections: Arc<Semaphore>,
@@ -64,6 +67,7 @@ impl Shared {
         edge: &EdgeConfig,
         http: HttpConfig,
         tls: Option<tls::Acceptor>,
+        seal: Option<Seal>,
     ) -> Self {
         let mut noise = vec![0; TEST_CHUNK];
         rand::rng().fill_bytes(&mut noise);
@@ -78,6 +82,7 @@ impl Shared {
             server_timing: edge.server_timing,
             connections: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             tls,
+            seal,
             test_chunk: noise.into(),
             test_chunks: Arc::new(Semaphore::new(TEST_CHUNKS)),
             http,

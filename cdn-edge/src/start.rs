@@ -27,12 +27,14 @@ use crate::load::{self, Reporter};
 use crate::metrics::Metrics;
 use crate::origin::s3::Bucket;
 use crate::origin::web::WebOrigin;
-use crate::origin::{Origin, Record as OriginRecord};
+use crate::origin::{Origin, Record as OriginRecord, Upstream};
 use crate::purge;
 use crate::respond;
+use crate::seal::Seal;
 use crate::server::counters::Counters;
 use crate::server::tls::{Acceptor, Certificate};
 use crate::server::{self, Shared};
+use crate::shield::Shield;
 use crate::warm::jobs::Jobs;
 
 /// How long ingest may take for a batch.
@@ -86,15 +88,21 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let (cache, writer) = open_cache(&config, &health, &metrics).await?;
     let stop_writer = StopWriter(cache.clone());
     let (origin, rules) = origin(&config, &health, &metrics)?;
-    let library = Arc::new(Library::new(cache.clone(), origin, metrics.clone(), Handle::current(), rules));
-
     let (ended, give_up) = (Shutdown::new(), Shutdown::new());
+    let seal = Seal::new(&config.auth.admin_token).filter(|_| !config.edge.public);
+    let shield = Shield::new(&config.edge, seal.clone(), metrics.clone())?;
+    if let Some(shield) = &shield {
+        shield.watch(&health, &ended);
+    }
+    let upstream = Upstream { origin, shield };
+    let library = Arc::new(Library::new(cache.clone(), upstream, metrics.clone(), Handle::current(), rules));
+
     // A role that is dropped rather than stopped, with its runtime, still ends its threads.
     let stop = shutdown.child_token();
     let (deliveries, sending) = deliveries(&config, &health, &metrics, &give_up).await?;
     let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
     let tls = tls(&config, &health, &ended)?;
-    let shared = Arc::new(Shared::new(library.clone(), deliveries, &config.edge, config.http.clone(), tls));
+    let shared = Arc::new(Shared::new(library.clone(), deliveries, &config.edge, config.http.clone(), tls, seal));
     let serving = listeners.into_iter().zip(&counters).enumerate().map(|(number, (listener, counters))| {
         server::serve(number, listener, shared.clone(), counters.clone(), stop.clone())
     });
@@ -137,12 +145,15 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
 fn origin(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> anyhow::Result<(Origin, Rules)> {
     let edge = &config.edge;
     let record = OriginRecord { health: health.clone(), metrics: metrics.clone() };
-    let mut gateway = Gateway { name: edge.id.to_string(), host: None };
+    // A plain proxy goes by its default name, like the one before it: their requests are no loop.
+    let name = edge.id.to_string();
+    let cdn_id = if edge.public { format!("{name}-{:08x}", rand::random::<u32>()) } else { name.clone() };
+    let mut gateway = Gateway { name, cdn_id: cdn_id.clone(), host: None };
     let mut shared_head = respond::shared_head();
     let origin = if edge.origin.is_empty() {
-        Origin::S3(Bucket::new(&config.s3, edge, record)?)
+        Origin::S3(Bucket::new(&config.s3, edge, &cdn_id, record)?)
     } else {
-        let web = WebOrigin::new(&edge.origin, edge, record)?;
+        let web = WebOrigin::new(&edge.origin, edge, &cdn_id, record)?;
         gateway.host = (!edge.preserve_host).then(|| web.host());
         shared_head = if edge.cors { respond::cors() } else { http::HeaderMap::new() };
         Origin::Web(web)

@@ -22,6 +22,9 @@ pub const FINISH_ALONE: u64 = 8 << 20;
 /// on their way to it.
 const HEAD_START: u32 = 8;
 
+/// Edges that may break off within one fill before it does, too.
+const EDGES_LOST: usize = 2;
+
 /// The bytes of an answer, and where in the object they lie.
 #[derive(Debug)]
 pub struct Source {
@@ -94,7 +97,7 @@ fn run_end(library: &Library, object: &Object, wanted: Range<u32>, running: &[Ar
 async fn fetch(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>) {
     let _ending = begin(library, object, fill);
     let outcome = match library.ask_for_part(object, fill.start()..fill.end_byte()).await {
-        Ok(source) => pump(library, object, fill, source).await,
+        Ok(source) => bring(library, object, fill, source).await,
         Err(error) => Err(error),
     };
     conclude(library, object, fill, outcome);
@@ -103,7 +106,7 @@ async fn fetch(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>) {
 /// Goes on with an answer whose head made the object known.
 pub async fn go_on(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>, source: Source) {
     let _ending = begin(library, object, fill);
-    let outcome = pump(library, object, fill, source).await;
+    let outcome = bring(library, object, fill, source).await;
     conclude(library, object, fill, outcome);
 }
 
@@ -138,16 +141,51 @@ fn conclude(library: &Library, object: &Arc<Object>, fill: &Fill, outcome: Resul
     fill.finish(outcome);
 }
 
-/// The source begins where the fill does, or before it where the origin knows no ranges.
-async fn pump(library: &Library, object: &Arc<Object>, fill: &Fill, source: Source) -> Result<(), OriginError> {
+/// How far a fill is: a chunk, and bytes of it.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: u32,
+    have: u64,
+}
+
+impl Place {
+    fn position(self) -> u64 {
+        u64::from(self.at) * CHUNK + self.have
+    }
+}
+
+/// Where another edge breaks off, the rest is had from elsewhere: its readers need not notice.
+async fn bring(library: &Library, object: &Arc<Object>, fill: &Fill, source: Source) -> Result<(), OriginError> {
+    let mut place = Place { at: fill.first, have: fill.base };
+    let mut source = source;
+    for _ in 0..EDGES_LOST {
+        let may_go_on = source.body.is_of_an_edge() && object.combinable && object.size().is_some();
+        let outcome = pump(library, object, fill, source, &mut place).await;
+        if !may_go_on || !matches!(outcome, Err(OriginError::Broken | OriginError::Timeout(_))) {
+            return outcome;
+        }
+        source = library.ask_for_part(object, place.position()..fill.end_byte()).await?;
+    }
+    pump(library, object, fill, source, &mut place).await
+}
+
+/// The source begins at the place, or before it where the origin knows no ranges.
+async fn pump(
+    library: &Library,
+    object: &Arc<Object>,
+    fill: &Fill,
+    source: Source,
+    place: &mut Place,
+) -> Result<(), OriginError> {
     let Source { mut body, start, end } = source;
-    let mut skip = fill.start() - start;
-    let (mut at, mut have, mut position) = (fill.first, fill.base, start);
+    let mut skip = place.position() - start;
+    let mut position = start;
+    let Place { at, have } = place;
     if let Some(end) = end {
         fill.end_at(u32::try_from(end.div_ceil(CHUNK)).expect("the configuration bounds the size"));
     }
-    while end.is_none_or(|end| position < end) && at < fill.end() {
-        if is_pointless(object, fill, at, have) {
+    while end.is_none_or(|end| position < end) && *at < fill.end() {
+        if is_pointless(object, fill, *at, *have) {
             // What is here is of use only where the rest can be had another time.
             return if object.combinable && object.size().is_some() { Ok(()) } else { Err(OriginError::Abandoned) };
         }
@@ -162,12 +200,12 @@ async fn pump(library: &Library, object: &Arc<Object>, fill: &Fill, source: Sour
         }
         let skipped = data.split_to(skip.min(data.len() as u64) as usize);
         skip -= skipped.len() as u64;
-        while !data.is_empty() && at < fill.end() {
-            let len = object.chunk_len(at);
-            let piece = data.split_to((len - have).min(data.len() as u64) as usize);
-            have += piece.len() as u64;
-            if take(library, object, fill, at, piece).await {
-                (at, have) = (at + 1, 0);
+        while !data.is_empty() && *at < fill.end() {
+            let len = object.chunk_len(*at);
+            let piece = data.split_to((len - *have).min(data.len() as u64) as usize);
+            *have += piece.len() as u64;
+            if take(library, object, fill, *at, piece).await {
+                (*at, *have) = (*at + 1, 0);
             }
         }
     }

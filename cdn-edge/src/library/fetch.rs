@@ -75,7 +75,7 @@ impl Library {
 
     async fn fetch_cold(&self, wish: &Wish, why: Forward) -> Fetched {
         if self.origin.is_web() {
-            return match self.origin.ask(Ask::get(wish.key.clone(), wish.cold_web())).await {
+            return match self.ask_upstream(Ask::get(wish.key.clone(), wish.cold_web())).await {
                 Ok(answer) => self.take(wish, answer, why, How::Cold(why)),
                 Err(error) => Fetched::failed(error),
             };
@@ -89,12 +89,12 @@ impl Library {
     /// The answer to a first request. Past the end, or of an empty object, no range exists: what it is,
     /// the whole tells.
     async fn ask_bucket(&self, wish: &Wish) -> Result<Answer, OpenError> {
-        let answer = self.origin.ask(Ask::get(wish.key.clone(), wish.cold_bucket())).await?;
+        let answer = self.ask_upstream(Ask::get(wish.key.clone(), wish.cold_bucket())).await?;
         match answer.status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
             StatusCode::NOT_FOUND | StatusCode::GONE => Err(OpenError::NotFound),
             StatusCode::RANGE_NOT_SATISFIABLE => {
-                let whole = self.origin.ask(Ask::get(wish.key.clone(), HeaderMap::new())).await?;
+                let whole = self.ask_upstream(Ask::get(wish.key.clone(), HeaderMap::new())).await?;
                 match whole.status {
                     StatusCode::OK => Ok(whole),
                     StatusCode::NOT_FOUND | StatusCode::GONE => Err(OpenError::NotFound),
@@ -116,7 +116,7 @@ impl Library {
                 passed.status = StatusCode::OK;
                 passed.headers.remove(header::CONTENT_RANGE);
             }
-            _ => match self.origin.ask(Ask::get(wish.key.clone(), wish.exact())).await {
+            _ => match self.ask_upstream(Ask::get(wish.key.clone(), wish.exact())).await {
                 Ok(exact) => **passed = exact,
                 Err(error) => return Fetched::failed(error),
             },
@@ -205,7 +205,7 @@ impl Library {
             // A bucket that does not know conditions shows its validator by one byte as well.
             ask.headers.insert(header::RANGE, crate::origin::range_value(&(0..1)));
         }
-        match self.origin.ask(ask).await {
+        match self.ask_upstream(ask).await {
             Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => self.not_modified(wish, held, answer, why).await,
             Ok(answer) if answer.status.is_server_error() && held.head().life.may_stand_in(now, true) && !asked_for => {
                 excused(held)

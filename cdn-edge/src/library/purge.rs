@@ -1,6 +1,7 @@
 //! What purges do to what is held, and to what is on its way.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use http::HeaderMap;
 use wire::{FieldError, Timestamp};
@@ -39,6 +40,7 @@ impl Library {
         let is_held = |key: &Arc<CacheKey>| self.held_under(&key.as_ref().as_ref()).is_some();
         let held = named.iter().filter(|keys| keys.iter().any(is_held)).count();
         let at = Timestamp::now().as_millis();
+        self.purged_ms.store(at, Relaxed);
         let entry = self.cache.purges.add(|purge| Entry::new(purge, order.soft, at, targets))?;
         let purge = entry.purge;
         // What is named can be looked up, and gives its room free at once.

@@ -8,6 +8,7 @@ use super::aligned;
 use crate::directives::RequestDirectives;
 use crate::fill::run::RUN;
 use crate::key::CacheKey;
+use crate::loops::CDN_LOOP;
 use crate::object::CHUNK;
 use crate::origin::range_value;
 use crate::purge::Asking;
@@ -16,7 +17,7 @@ use crate::range::RangeSpec;
 #[derive(Debug, Clone)]
 pub struct Wish {
     pub key: Arc<CacheKey>,
-    /// As a web origin gets them; empty for a bucket.
+    /// As a web origin gets them; for a bucket those alone that say whose hands the request went through.
     pub headers: HeaderMap,
     pub wants: Wants,
     pub asked: RequestDirectives,
@@ -53,7 +54,9 @@ impl Wish {
             // Where a suffix begins nobody knows yet, so the first chunk stands for it.
             Wants::Part(RangeSpec::Suffix(_)) | Wants::Head => 0..CHUNK,
         };
-        HeaderMap::from_iter([(header::RANGE, range_value(&aligned(&wanted, RUN)))])
+        let mut headers = self.trail();
+        headers.insert(header::RANGE, range_value(&aligned(&wanted, RUN)));
+        headers
     }
 
     /// What a web origin is asked for what nobody knows: the request as it came, a range of it widened to
@@ -76,6 +79,12 @@ impl Wish {
         headers.remove(header::RANGE);
         CONDITIONS.iter().for_each(|name| drop(headers.remove(name)));
         headers
+    }
+
+    /// Whose hands the request went through.
+    fn trail(&self) -> HeaderMap {
+        let passed = self.headers.get_all(CDN_LOOP).iter();
+        passed.map(|value| (CDN_LOOP, value.clone())).collect()
     }
 
     fn widened(&self) -> Option<HeaderValue> {

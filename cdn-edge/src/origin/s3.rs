@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::{Answer, Ask, OriginError, Record};
 use crate::config::EdgeConfig;
+use crate::loops;
 
 /// How long a signature holds: far beyond the request, short enough to be of no use in a log.
 pub(super) const SIGNED_FOR: Duration = Duration::from_secs(300);
@@ -40,13 +41,15 @@ const PASSED_ON: [HeaderName; 15] = [
 ];
 
 /// What a bucket is told of a request.
-const ASKED_BY: [HeaderName; 3] = [header::RANGE, header::IF_MATCH, header::IF_NONE_MATCH];
+const ASKED_BY: [HeaderName; 4] = [header::RANGE, header::IF_MATCH, header::IF_NONE_MATCH, loops::CDN_LOOP];
 
 #[derive(Debug)]
 pub struct Bucket {
     pub(super) bucket: rusty_s3::Bucket,
     pub(super) credentials: Credentials,
     pub(super) pool: Pool,
+    /// We in `CDN-Loop`: an endpoint may be an edge by mistake.
+    cdn_id: String,
     permits: Arc<Semaphore>,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
@@ -57,7 +60,7 @@ pub struct Bucket {
 impl Bucket {
     /// # Errors
     /// When endpoint and bucket make no URL.
-    pub fn new(s3: &S3Config, edge: &EdgeConfig, record: Record) -> anyhow::Result<Self> {
+    pub fn new(s3: &S3Config, edge: &EdgeConfig, cdn_id: &str, record: Record) -> anyhow::Result<Self> {
         let endpoint = s3.endpoint.parse().with_context(|| format!("the origin {} is no URL", s3.endpoint))?;
         let bucket = rusty_s3::Bucket::new(endpoint, UrlStyle::Path, s3.bucket.clone(), s3.region.clone())
             .with_context(|| format!("the bucket {} makes no URL", s3.bucket))?;
@@ -65,6 +68,7 @@ impl Bucket {
             bucket,
             credentials: Credentials::new(&s3.access_key, s3.secret_key.expose()),
             pool: pool(edge.origin_connect_timeout.0, edge.origin_concurrency),
+            cdn_id: cdn_id.to_owned(),
             permits: Arc::new(Semaphore::new(edge.origin_concurrency)),
             first_byte_timeout: edge.origin_first_byte_timeout.0,
             idle_timeout: edge.origin_idle_timeout.0,
@@ -102,13 +106,17 @@ impl Bucket {
         let request = Request::builder().method(Method::GET).uri(url.as_str());
         let mut request =
             request.body(Full::default()).map_err(|_| OriginError::Nonsense("its URL cannot be asked"))?;
-        let told = ASKED_BY.iter().filter_map(|name| Some((name.clone(), ask.headers.get(name)?.clone())));
-        request.headers_mut().extend(told);
+        for name in ASKED_BY {
+            for value in ask.headers.get_all(&name) {
+                request.headers_mut().append(name.clone(), value.clone());
+            }
+        }
+        loops::append(request.headers_mut(), &self.cdn_id);
         Ok(request)
     }
 
     /// What no bucket answers to such a question is an error.
-    fn check(&self, ask: &Ask, mut answer: Answer) -> Result<Answer, OriginError> {
+    pub(super) fn check(&self, ask: &Ask, mut answer: Answer) -> Result<Answer, OriginError> {
         let size = match answer.status {
             StatusCode::OK => answer.length.ok_or(OriginError::Nonsense("a whole object without its length"))?,
             StatusCode::PARTIAL_CONTENT if !ask.headers.contains_key(header::RANGE) => {

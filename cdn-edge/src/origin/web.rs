@@ -22,6 +22,7 @@ use super::upload::{Moved, Upload};
 use super::{Answer, Ask, OriginError, Record};
 use crate::config::EdgeConfig;
 use crate::key::CacheKey;
+use crate::loops;
 
 /// Largest head of an answer, and most fields of it.
 const HEAD: usize = 128 << 10;
@@ -35,6 +36,8 @@ pub struct WebOrigin {
     scheme: Scheme,
     authority: Authority,
     pool: Client<Connector, Upload>,
+    /// We in `CDN-Loop`.
+    cdn_id: String,
     permits: Arc<Semaphore>,
     first_byte_timeout: Duration,
     idle_timeout: Duration,
@@ -44,7 +47,7 @@ pub struct WebOrigin {
 impl WebOrigin {
     /// # Errors
     /// When the URL names no server, or its authorities cannot be read.
-    pub fn new(url: &str, edge: &EdgeConfig, record: Record) -> anyhow::Result<Self> {
+    pub fn new(url: &str, edge: &EdgeConfig, cdn_id: &str, record: Record) -> anyhow::Result<Self> {
         let parts = url.parse::<Uri>().with_context(|| format!("the origin {url} is no URL"))?.into_parts();
         let scheme = parts.scheme.with_context(|| format!("the origin {url} has no scheme"))?;
         let authority = parts.authority.with_context(|| format!("the origin {url} has no host"))?;
@@ -63,6 +66,7 @@ impl WebOrigin {
             scheme,
             authority,
             pool,
+            cdn_id: cdn_id.to_owned(),
             permits: Arc::new(Semaphore::new(edge.origin_concurrency)),
             first_byte_timeout: edge.origin_first_byte_timeout.0,
             idle_timeout: edge.origin_idle_timeout.0,
@@ -97,7 +101,7 @@ impl WebOrigin {
     }
 
     async fn exchange(&self, ask: Ask) -> Result<Response<Incoming>, OriginError> {
-        let Ask { method, key, headers, body } = ask;
+        let Ask { method, key, headers, body, .. } = ask;
         let again = (body.is_none() && may_repeat(&method)).then(|| headers.clone());
         let first = self.send(self.request(method.clone(), &key, headers, body)?).await;
         match (first, again) {
@@ -124,6 +128,7 @@ impl WebOrigin {
         *request.uri_mut() = uri.build().map_err(|_| unaskable)?;
         *request.version_mut() = Version::HTTP_11;
         *request.headers_mut() = headers;
+        loops::append(request.headers_mut(), &self.cdn_id);
         Ok(request)
     }
 

@@ -22,7 +22,8 @@ use crate::directives::RequestDirectives;
 use crate::key::KeyRef;
 use crate::origin::upload::Upload;
 use crate::range::Ranges;
-use crate::{request, respond};
+use crate::seal::EDGE;
+use crate::{forward, request, respond};
 
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -70,6 +71,10 @@ impl Answerer {
             None if self.shared.library.origin.is_web() => self.web(&head, body).await,
             None => self.bucket(&head).await,
         };
+        if self.is_internal(&head) {
+            // Another edge's fill: its listeners' deliveries are its to tell.
+            answered.1 = None;
+        }
         if self.shared.server_timing
             && let Some(transcript) = &answered.1
         {
@@ -77,6 +82,13 @@ impl Answerer {
             respond::server_timing(answered.0.headers_mut(), spent.1, spent.0);
         }
         answered
+    }
+
+    /// The request is another edge's of our fleet.
+    fn is_internal(&self, head: &Parts) -> bool {
+        let target = || head.uri.path_and_query().map_or("/", |target| target.as_str());
+        let asked = self.shared.seal.as_ref().filter(|_| head.headers.contains_key(EDGE));
+        asked.is_some_and(|seal| seal.is_on(&head.headers, target(), Timestamp::now()))
     }
 
     /// What is under our own path.
@@ -125,7 +137,8 @@ impl Answerer {
             Ok(target) => target,
             Err(refusal) => return (*refusal, None),
         };
-        let wanted = self.wanted(head, KeyRef { https: self.https, host: &host, target: &target });
+        let https = if self.is_internal(head) { forward::was_https(&head.headers) } else { self.https };
+        let wanted = self.wanted(head, KeyRef { https, host: &host, target: &target });
         // A body is no part of the key, so a read with one is not for others (RFC 9110, section 9.3.1).
         let body = Upload::of(body);
         if !matches!(head.method, Method::GET | Method::HEAD) || !body.is_none() {
@@ -166,8 +179,8 @@ impl Answerer {
         let is_head = head.method == Method::HEAD;
         let range = head.headers.get(header::RANGE).filter(|_| !is_head);
         // In a fleet a reload by one listener is no reason to ask the origin.
-        let asked =
-            if self.shared.public { RequestDirectives::of(&head.headers) } else { RequestDirectives::default() };
+        let heeded = self.shared.public || self.is_internal(head);
+        let asked = if heeded { RequestDirectives::of(&head.headers) } else { RequestDirectives::default() };
         let arrival = Arrival {
             begun: Instant::now(),
             started_at: Timestamp::now(),

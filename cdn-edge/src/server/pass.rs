@@ -29,6 +29,9 @@ impl Answerer {
 
     /// Asks the origin, once, and does to what is held what the answer demands.
     pub(super) async fn pass(&self, wanted: &Wanted<'_>, body: Upload) -> Answered {
+        if self.is_loop(wanted) {
+            return (respond::problem(&respond::looped()), None);
+        }
         let method = wanted.head.method.clone();
         let key = wanted.key.to_key();
         let mut headers = self.upstream(wanted);
@@ -38,7 +41,7 @@ impl Answerer {
             headers.remove(header::CONTENT_LENGTH);
         }
         let (since, asking) = (self.shared.library.changes(), self.shared.library.ask());
-        let ask = Ask { method: method.clone(), key: key.clone(), headers: headers.clone(), body };
+        let ask = Ask { method: method.clone(), key: key.clone(), headers: headers.clone(), body, renew: false };
         let answer = match self.shared.library.origin.ask(ask).await {
             Ok(answer) => answer,
             Err(error) => return self.failed(wanted, Subject::Key(key), &error.into()),

@@ -17,6 +17,7 @@ use crate::delivery::Subject;
 use crate::delivery::transcript::Transcript;
 use crate::library::open::{How, OpenError, Opened, Outcome};
 use crate::library::wish::{Wants, Wish};
+use crate::loops::{self, CDN_LOOP};
 use crate::multipart::{Parts, boundary};
 use crate::object::Object;
 use crate::origin::OriginError;
@@ -65,7 +66,10 @@ impl Answerer {
         let library = &self.shared.library;
         let headers = match library.origin.is_web() {
             true => self.upstream(wanted),
-            false => HeaderMap::new(),
+            false => {
+                let passed = wanted.head.headers.get_all(CDN_LOOP).iter();
+                passed.map(|value| (CDN_LOOP, value.clone())).collect()
+            }
         };
         Wish {
             key: wanted.key.to_key(),
@@ -78,6 +82,9 @@ impl Answerer {
     }
 
     pub(super) async fn open_and_answer(&self, wanted: &Wanted<'_>) -> Answered {
+        if self.is_loop(wanted) {
+            return (respond::problem(&respond::looped()), None);
+        }
         let limit = self.shared.http.request_timeout.0;
         let opened = tokio::time::timeout(limit, self.open(wanted)).await;
         match opened.unwrap_or(Err(OpenError::Origin(OriginError::Timeout("to make the object known")))) {
@@ -85,6 +92,11 @@ impl Answerer {
             Ok(Outcome::Passed(answer, why)) => self.passed(wanted, *answer, why),
             Err(error) => self.failed(wanted, Subject::Key(wanted.key.to_key()), &error),
         }
+    }
+
+    /// We have passed the request on before; what is held would have been served all the same.
+    pub(super) fn is_loop(&self, wanted: &Wanted<'_>) -> bool {
+        loops::is_loop(&wanted.head.headers, &self.shared.library.gateway.cdn_id)
     }
 
     /// An object that changed while it was asked about is asked for once more, as the new one it is.

@@ -228,7 +228,7 @@ impl Job {
             story if story.listed => return Ok(()),
             story => story.order.prefix.clone().unwrap_or_default(),
         };
-        let listed = library.origin.list(&prefix, MAX_LISTED).await.map_err(|error| error.to_string())?;
+        let listed = library.origin.origin.list(&prefix, MAX_LISTED).await.map_err(|error| error.to_string())?;
         let listed = listed.ok_or("the origin is no bucket and cannot be listed")?;
         if listed.len() > MAX_LISTED {
             return Err(format!("more than {MAX_LISTED} keys begin so: give longer prefixes"));

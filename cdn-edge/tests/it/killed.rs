@@ -32,7 +32,7 @@ async fn edge_process() {
 }
 
 /// Ends with the test, however that ends.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -41,7 +41,7 @@ impl Drop for Process {
     }
 }
 
-async fn spawn(dir: &std::path::Path, origin: &Origin) -> (Process, String) {
+pub(crate) async fn spawn(dir: &std::path::Path, origin: &Origin) -> (Process, String) {
     let address = dir.join("address");
     let _ = std::fs::remove_file(&address);
     let child = Command::new(std::env::current_exe().unwrap())

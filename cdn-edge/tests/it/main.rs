@@ -9,6 +9,7 @@ mod conditional;
 mod deliveries;
 mod disk;
 mod failures;
+mod fleet;
 mod http2;
 mod killed;
 mod model;

@@ -15,6 +15,8 @@ use crate::relay::Distance;
 #[derive(Debug)]
 pub struct Pop {
     pub id: &'static str,
+    /// The POP that its edges ask before the origin.
+    pub parent: Option<&'static str>,
     round_trip_ms: u64,
     jitter_ms: u64,
     city: &'static str,
@@ -25,6 +27,7 @@ pub struct Pop {
 
 const WARSAW: Pop = Pop {
     id: "waw",
+    parent: Some("fra"),
     round_trip_ms: 12,
     jitter_ms: 1,
     city: "Warsaw",
@@ -34,6 +37,7 @@ const WARSAW: Pop = Pop {
 };
 const FRANKFURT: Pop = Pop {
     id: "fra",
+    parent: None,
     round_trip_ms: 24,
     jitter_ms: 1,
     city: "Frankfurt",
@@ -43,6 +47,7 @@ const FRANKFURT: Pop = Pop {
 };
 const NEW_YORK: Pop = Pop {
     id: "nyc",
+    parent: Some("fra"),
     round_trip_ms: 105,
     jitter_ms: 2,
     city: "New York",

@@ -109,9 +109,18 @@ fn edge(config: &Config, address: &EdgeAddress) -> Result<Unit> {
         ("TONEARM_EDGE_LISTEN", address.listen.to_string()),
         ("TONEARM_EDGE_ADMIN_LISTEN", address.admin.to_string()),
         ("TONEARM_EDGE_CACHE_DIR", config.data(address.id).display().to_string()),
+        ("TONEARM_EDGE_PEERS", others(config, address.pop.id, |edge| edge.listen)),
+        ("TONEARM_EDGE_PARENTS", address.pop.parent.map_or("{}".into(), |pop| others(config, pop, |edge| edge.relay))),
     ];
     unit.launch.env.extend(own.map(|(name, value)| (name.to_owned(), value)));
     Ok(unit)
+}
+
+/// The edges of a POP by id, as TOML.
+fn others(config: &Config, pop: &str, at: impl Fn(&EdgeAddress) -> Local) -> String {
+    let edges = config.addresses.edges.iter().filter(|edge| edge.pop.id == pop);
+    let pairs: Vec<String> = edges.map(|edge| format!("\"{}\" = \"{}\"", edge.id, at(edge).url())).collect();
+    format!("{{ {} }}", pairs.join(", "))
 }
 
 /// One process relays for all edges.
