@@ -2,7 +2,7 @@
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEVSTACK := $(TARGET)/release/devstack
-BENCHES := event route hit edge stores
+BENCHES := event route hit edge stores ingest
 
 FUZZ := events cloud_event cmcd listens inflate
 

@@ -67,6 +67,7 @@ pub(crate) use consumer::group;
 use mover::Mover;
 pub(crate) use received::SENT_AGAIN;
 pub use rows::{Incoming, Table};
+pub use store::{INSERT_SETTINGS, INSERTS_AT_A_TIME};
 
 /// The API of [`start`]'s listener.
 pub const OPENAPI: &str = include_str!("../sink.openapi.json");

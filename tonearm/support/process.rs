@@ -101,8 +101,8 @@ impl Drop for Server {
     }
 }
 
-/// Fields 14 and 15 of `stat`, in ticks of 10 ms.
-fn cpu_us_of(pid: &str) -> anyhow::Result<f64> {
+/// User and system time of a process, in microseconds: fields 14 and 15 of `stat`, in ticks of 10 ms.
+pub fn cpu_us_of(pid: &str) -> anyhow::Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(") ").context("stat has no command")?;
     let fields: Vec<&str> = fields.split(' ').collect();

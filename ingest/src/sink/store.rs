@@ -22,7 +22,7 @@ use super::verdict;
 use super::window::Window;
 
 /// Inserts at a time: a few keep ClickHouse busy, many only make it merge more.
-const AT_A_TIME: usize = 4;
+pub const INSERTS_AT_A_TIME: usize = 4;
 const RECALLS_AT_A_TIME: usize = 2;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -34,8 +34,9 @@ const SLOW: Duration = Duration::from_secs(5);
 /// For everything else that ClickHouse is asked.
 const ASK_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// Set explicitly, for their defaults have changed between releases; the recipe needs each of them.
-const SETTINGS: [(&str, &str); 7] = [
+/// What each insert is made with, besides its token. Set explicitly, for their defaults have changed between releases;
+/// the recipe needs each of them.
+pub const INSERT_SETTINGS: [(&str, &str); 7] = [
     ("async_insert", "0"),
     ("wait_end_of_query", "1"),
     ("insert_deduplicate", "1"),
@@ -74,14 +75,14 @@ impl Store {
     pub(super) fn new(clickhouse: &ClickHouseConfig, kafka: &KafkaConfig, health: Health) -> anyhow::Result<Self> {
         let asking = service::clickhouse::client(clickhouse);
         let inserting =
-            SETTINGS.iter().fold(asking.clone(), |client, (name, value)| client.with_setting(*name, *value));
+            INSERT_SETTINGS.iter().fold(asking.clone(), |client, (name, value)| client.with_setting(*name, *value));
         Ok(Self {
             asking,
             inserting,
             letterbox: Letterbox::new(kafka)?,
             troubles: Troubles::new(health),
             faults: Faults::default(),
-            slots: Semaphore::new(AT_A_TIME),
+            slots: Semaphore::new(INSERTS_AT_A_TIME),
             recalls: Semaphore::new(RECALLS_AT_A_TIME),
         })
     }
