@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use wire::Timestamp;
 use wire::load::LoadReport;
 
+use crate::admin::drain::Drain;
 use crate::cache::Cache;
 use crate::config::EdgeConfig;
 use crate::metrics::Metrics;
@@ -26,6 +27,7 @@ pub struct Reporter {
     pub edge: EdgeConfig,
     pub connections_max: u32,
     pub counters: Vec<Arc<Counters>>,
+    pub drain: Drain,
     pub cache: Arc<Cache>,
     pub metrics: Arc<Metrics>,
 }
@@ -57,7 +59,8 @@ impl Reporter {
             let now = Before { at: Instant::now(), totals: self.totals(), reading: machine.read() };
             self.publish(&before.totals, &now.totals);
             let report = self.report(&machine, &before, &now);
-            reports.send_replace(Some(LoadReport { started_at, seq, draining: draining.is_cancelled(), ..report }));
+            let draining = draining.is_cancelled() || self.drain.is_on();
+            reports.send_replace(Some(LoadReport { started_at, seq, draining, ..report }));
             before = now;
         }
     }

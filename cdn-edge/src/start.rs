@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use wire::Timestamp;
 
-use crate::admin;
+use crate::admin::{self, drain::Drain};
 use crate::cache::{Cache, restore};
 use crate::config::Config;
 use crate::delivery::keeper::{Keeper, Spool};
@@ -108,14 +108,15 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     });
     let serving = serving.collect::<anyhow::Result<Vec<_>>>()?;
     drop(shared);
-    report(&config, counters, &cache, &health, &metrics, &stop, &ended);
+    let drain = Drain::new(health.clone());
+    report(&config, counters, &cache, &drain, &health, &metrics, &stop, &ended);
     tokio::spawn(purge::sweep::run(library.clone(), ended.clone()));
     let warmed = config.edge.cache_dir.join("warm");
     let jobs = Jobs::open(library.clone(), &warmed, config.edge.warm_concurrency, stop.clone())
         .with_context(|| format!("cannot use the warm orders in {}", warmed.display()))?;
     let admin = admin_listener.map(|listener| {
         let token = AdminToken::new(&config.auth);
-        let routes = admin::routes(library, jobs, config.edge.warm_concurrency, token, &health, &config.http);
+        let routes = admin::routes(library, jobs, drain, config.edge.warm_concurrency, token, &health, &config.http);
         tokio::spawn(service::http::serve(listener, routes, config.http.clone(), health.clone(), ended.clone()))
     });
     health.ready();
@@ -228,10 +229,12 @@ async fn deliveries(
 }
 
 /// One reporter, and one sender a router.
+#[allow(clippy::too_many_arguments, reason = "what a report is about, and all it is told by, each used once")]
 fn report(
     config: &Config,
     counters: Vec<Arc<Counters>>,
     cache: &Arc<Cache>,
+    drain: &Drain,
     health: &Health,
     metrics: &Arc<Metrics>,
     draining: &Shutdown,
@@ -249,6 +252,7 @@ fn report(
         edge: config.edge.clone(),
         connections_max: u32::try_from(config.http.max_connections).unwrap_or(u32::MAX),
         counters,
+        drain: drain.clone(),
         cache: cache.clone(),
         metrics: metrics.clone(),
     };

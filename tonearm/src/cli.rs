@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::edge::EdgeArgs;
-use crate::{audit, dlq, erase, keys, listen, royalties};
+use crate::{audit, dlq, erase, keys, listen, objects, purge, royalties, warm};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -45,6 +45,12 @@ pub(crate) enum Command {
     Royalties(royalties::Command),
     /// Forget a listener: events, plays, dead letters; and store the proof
     Erase(erase::Options),
+    /// Drop, or make stale, what edges hold: by key, prefix or tag
+    Purge(purge::Options),
+    /// Have edges fetch objects before anyone asks
+    Warm(warm::Options),
+    /// Show what edges hold of an object
+    Objects(objects::Options),
     /// Listen to a track as a player does
     Listen(listen::Options),
 }

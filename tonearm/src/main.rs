@@ -5,11 +5,15 @@ mod cli;
 mod dlq;
 mod edge;
 mod erase;
+mod fleet;
 mod keys;
 mod listen;
 mod migrate;
+mod objects;
+mod purge;
 mod role;
 mod royalties;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -29,8 +33,11 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
-        // The one command whose exit code says more than whether it failed.
+        // Commands whose exit codes say more than whether they failed.
         Command::Audit(options) => return Ok(audit::run(&options)),
+        Command::Purge(options) => return purge::run(&options),
+        Command::Warm(options) => return warm::run(&options),
+        Command::Objects(options) => return objects::run(&options),
         Command::Router(args) => role::run(&args, router::Config::read, router::start),
         Command::Ingest(args) => role::run(&args, ingest::Config::read, ingest::start),
         Command::Sink(args) => role::run(&args, ingest::sink::Config::read, ingest::sink::start),

@@ -112,9 +112,12 @@ impl Stack {
         environment: &[(&str, &str)],
         log: Stdio,
     ) -> anyhow::Result<(Server, String)> {
-        let admin = free_port()?;
         let listen = format!("127.0.0.1:{port}");
-        let admin_listen = format!("127.0.0.1:{admin}");
+        let given = environment.iter().find(|(name, _)| *name == "TONEARM_EDGE_ADMIN_LISTEN");
+        let admin_listen = match given {
+            Some((_, address)) => (*address).to_owned(),
+            None => format!("127.0.0.1:{}", free_port()?),
+        };
         let section = role.to_uppercase();
         let (listen_name, admin_name) =
             (format!("TONEARM_{section}_LISTEN"), format!("TONEARM_{section}_ADMIN_LISTEN"));

@@ -92,8 +92,52 @@ async fn what_is_held_is_told() {
         (&held["bytes"], &held["chunks"], &held["chunks_in_memory"]),
         (&(3 * CHUNK).into(), &3.into(), &1.into())
     );
-    assert_eq!(held["etag"], "\"one\"");
+    assert_eq!(
+        (&held["etag"], &held["state"], &held["filled_by"]),
+        (&"\"one\"".into(), &"fresh".into(), &"origin".into())
+    );
+    assert_eq!((&held["memory"], &held["lifetime_s"]), (&serde_json::json!([[0, CHUNK - 1]]), &60.into()));
+    post(&format!("{}/v1/purge", stage.admin), TOKEN, r#"{"keys":["song"],"soft":true}"#).await;
+    let held = object(&stage, "song").await.json();
+    assert_eq!((&held["state"], &held["fresh_until"]), (&"purged".into(), &held["purged_at"]));
     assert_eq!(object(&stage, "other").await.status, 404);
+}
+
+#[tokio::test]
+async fn of_several_answers_each_is_told() {
+    let web = crate::web::Web::start().await;
+    let headers =
+        [("Cache-Control", "max-age=60, stale-if-error=9"), ("Vary", "Accept-Language"), ("Cache-Tag", "x,y")];
+    web.put("/a", [crate::web::Reply::new(200, &headers, "text")]);
+    let stage = Stage::public(&web, |_| ()).await;
+    for language in ["de", "fr"] {
+        client::send(Method::GET, &stage.at("a"), &[("accept-language", language)]).await;
+    }
+    let host = stage.url.strip_prefix("http://").unwrap();
+    let held = object(&stage, &format!("{host}/a")).await.json();
+    assert_eq!((&held["variants"], &held["tags"]), (&2.into(), &serde_json::json!(["x", "y"])));
+    assert_eq!(held["others"][0]["selectors"], serde_json::json!([["accept-language", "fr"]]));
+    assert!(held["stale_if_error_until"].is_string() && held["stale_while_revalidate_until"].is_null());
+}
+
+#[tokio::test]
+async fn a_drained_edge_serves_and_asks_for_no_more() {
+    let origin = Origin::start().await;
+    origin.put("song", Act::of(noise(1, 10)));
+    let router = crate::catcher::Catcher::start("/v1/fleet/reports").await;
+    let url = router.url.clone();
+    let stage = Stage::before(&origin, |config| config.edge.routers = vec![url]).await;
+    for (order, draining, health) in [("drain", true, 503), ("undrain", false, 200)] {
+        assert_eq!(post(&format!("{}/v1/{order}", stage.admin), TOKEN, "").await.json()["draining"], draining);
+        assert_eq!(get(&format!("{}/health", stage.admin)).await.status.as_u16(), health);
+        assert_eq!(get(&stage.at("song")).await.status, 200);
+        crate::stage::eventually("the routers are told", || async {
+            let reports: Vec<wire::load::LoadReport> = router.caught();
+            reports.last().is_some_and(|report| report.draining == draining)
+        })
+        .await;
+    }
+    assert_eq!(post(&format!("{}/v1/drain", stage.admin), "no-token-of-operators", "").await.status, 401);
 }
 
 #[tokio::test]

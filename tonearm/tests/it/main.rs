@@ -9,6 +9,7 @@ mod clients;
 mod command_line;
 mod deliveries_killed;
 mod described;
+mod edges;
 mod keys;
 mod local_stack;
 mod one_listen;
