@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use service::config::{AuthConfig, HttpConfig, Loader, Problems, S3Config, Section, Span};
 use wire::{EdgeId, PopId};
@@ -60,6 +61,20 @@ pub struct EdgeConfig {
     pub origin_idle_timeout: Span,
     /// A connection whose client takes nothing for so long is closed.
     pub write_timeout: Span,
+    /// What may wait for the origin at a time, in units: who waits for what somebody else has asked for takes one,
+    /// a question 16 and one more each MiB that it is for. What finds no room gets 503 at once.
+    pub miss_units: u32,
+    /// Answers under way at a time on HTTP/2 connections; on HTTP/1 it is one a connection.
+    pub max_streams: usize,
+    /// Requests a second of one client, an IPv4 address or an IPv6 /64; 0 is no limit, as in the next two.
+    /// Behind one address there may be a whole mobile network.
+    pub client_requests_per_s: u32,
+    /// Connections at a time of one client.
+    pub client_connections: u32,
+    /// Bits a second to one client, over all its connections.
+    pub client_bps: u64,
+    /// Networks without these limits: load balancers, routers' probes, edges that have us as their parent.
+    pub client_exempt: Vec<IpNet>,
     /// What the uplink carries, in bits a second.
     pub capacity_bps: u64,
     /// What the disk sustains, in bytes a second; 0 where nobody knows.
@@ -111,6 +126,12 @@ impl Default for EdgeConfig {
             origin_first_byte_timeout: Span::from_secs(10),
             origin_idle_timeout: Span::from_secs(10),
             write_timeout: Span::from_secs(60),
+            miss_units: 8192,
+            max_streams: 20_000,
+            client_requests_per_s: 0,
+            client_connections: 0,
+            client_bps: 0,
+            client_exempt: Vec::new(),
             capacity_bps: 1_000_000_000,
             disk_capacity_bytes_s: 0,
             threads: 0,
@@ -182,6 +203,15 @@ impl Section for EdgeConfig {
             if !(1..=10_000).contains(&value) {
                 problems.add(key, "must be 1 to 10000");
             }
+        }
+        if self.miss_units < 64 {
+            problems.add("miss_units", "must be at least 64, or nothing large could ever be asked for");
+        }
+        if !(1..=1_000_000).contains(&self.max_streams) {
+            problems.add("max_streams", "must be 1 to 1000000");
+        }
+        if self.client_bps > 0 && self.client_bps < 8_000 {
+            problems.add("client_bps", "must be 0 or at least 8000");
         }
         if self.spool_max < ByteSize::mib(1) {
             problems.add("spool_max", "must be at least 1 MiB");

@@ -20,7 +20,8 @@
 //! chunks only; first bytes go out as they arrive; a failed fill is an error to its readers and never
 //! a clean end; bytes of two versions are never mixed; what was stored is served after a restart, and
 //! bytes that the disk lost or changed are not; what may not be shared never is; an unsafe request is sent
-//! once; what was asked for before a purge is not served after it, also after a kill. Memory, disk, queues and requests to the origin are bounded, each where it is declared.
+//! once; what was asked for before a purge is not served after it, also after a kill. Memory, disk, queues, requests to the origin and who waits for them are bounded, each where it is declared;
+//! what finds no room is refused at once, and hits never are for the sake of misses.
 //!
 //! Not promised: interim answers (1xx) end here, for hyper's server cannot send them; connections are
 //! not upgraded; trailers are passed on but not stored; parts of a chunk live in memory only, so a

@@ -18,6 +18,7 @@ use crate::admin::drain::Drain;
 use crate::cache::Cache;
 use crate::config::EdgeConfig;
 use crate::metrics::Metrics;
+use crate::server::admission::{Admission, Shares};
 use crate::server::counters::{Counters, Totals};
 use machine::{Machine, Reading};
 
@@ -28,6 +29,8 @@ pub struct Reporter {
     pub connections_max: u32,
     pub counters: Vec<Arc<Counters>>,
     pub drain: Drain,
+    /// Told how full the edge is.
+    pub admission: Arc<Admission>,
     pub cache: Arc<Cache>,
     pub metrics: Arc<Metrics>,
 }
@@ -59,6 +62,7 @@ impl Reporter {
             let now = Before { at: Instant::now(), totals: self.totals(), reading: machine.read() };
             self.publish(&before.totals, &now.totals);
             let report = self.report(&machine, &before, &now);
+            self.press(&report);
             let draining = draining.is_cancelled() || self.drain.is_on();
             reports.send_replace(Some(LoadReport { started_at, seq, draining, ..report }));
             before = now;
@@ -91,6 +95,15 @@ impl Reporter {
             hit_ratio: ratio(hits, hits + misses),
             draining: false,
         }
+    }
+
+    fn press(&self, report: &LoadReport) {
+        let connections = f64::from(report.connections) / f64::from(report.connections_max.max(1));
+        let pressure = Shares { connections, cpu: report.cpu, memory: report.memory }.pressure();
+        if pressure != self.admission.pressure() {
+            tracing::info!(?pressure, connections, report.cpu, report.memory, "how full the edge is has changed");
+        }
+        self.admission.press(pressure);
     }
 
     /// What is counted by thread or by the cache becomes metrics here, once an interval.

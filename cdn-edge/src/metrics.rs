@@ -11,6 +11,10 @@ const BODY_BYTES: Metric = Metric::new("edge_body_bytes_total", "body bytes hand
 const CONNECTIONS: Metric = Metric::new("edge_connections", "open connections on the public listener");
 const ORIGIN_REQUESTS: Metric =
     Metric::new("edge_origin_requests_total", "requests to the origin, by outcome: found, unchanged, missing, failed");
+const REFUSED: Metric = Metric::new(
+    "edge_refused_total",
+    "requests and connections that were refused: overload, and the client's own limits of requests and connections",
+);
 const SHIELD: Metric = Metric::new(
     "edge_shield_requests_total",
     "requests to other edges before the origin, by outcome: answered, failed",
@@ -46,6 +50,9 @@ pub struct Metrics {
     pub origin_unchanged: Counter,
     pub origin_missing: Counter,
     pub origin_failed: Counter,
+    pub refused_overload: Counter,
+    pub refused_requests: Counter,
+    pub refused_connections: Counter,
     pub shield_answered: Counter,
     pub shield_failed: Counter,
     pub origin_bytes: Counter,
@@ -84,6 +91,9 @@ impl Metrics {
             origin_unchanged: by(ORIGIN_REQUESTS, "outcome", "unchanged"),
             origin_missing: by(ORIGIN_REQUESTS, "outcome", "missing"),
             origin_failed: by(ORIGIN_REQUESTS, "outcome", "failed"),
+            refused_overload: by(REFUSED, "reason", "overload"),
+            refused_requests: by(REFUSED, "reason", "client_requests"),
+            refused_connections: by(REFUSED, "reason", "client_connections"),
             shield_answered: by(SHIELD, "outcome", "answered"),
             shield_failed: by(SHIELD, "outcome", "failed"),
             origin_bytes: plain(ORIGIN_BYTES),

@@ -42,6 +42,8 @@ pub enum OriginError {
     Broken,
     #[error("too many requests to the origin are under way")]
     Busy,
+    #[error("this edge has more to do than it can; what it holds is served")]
+    Overloaded,
     #[error("the object changed at the origin")]
     Changed,
     #[error("the object is larger than this edge takes")]

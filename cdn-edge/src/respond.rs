@@ -110,7 +110,9 @@ pub fn problem(problem: &Problem) -> Response<EdgeBody> {
 pub fn open_problem(error: &OpenError) -> Problem {
     let OpenError::Origin(origin) = error else { return Problem::not_found(error.to_string()) };
     let (status, kind) = match origin {
-        OriginError::Busy | OriginError::Abandoned => return Problem::unavailable(origin.to_string(), 1),
+        OriginError::Busy | OriginError::Overloaded | OriginError::Abandoned => {
+            return Problem::unavailable(origin.to_string(), 1);
+        }
         OriginError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "origin-timeout"),
         OriginError::Unreachable => (StatusCode::BAD_GATEWAY, "origin-unreachable"),
         OriginError::Changed => (StatusCode::BAD_GATEWAY, "origin-changed"),

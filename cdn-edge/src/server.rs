@@ -1,7 +1,9 @@
 //! The public listener: one current-thread runtime a core, each with a listener of its own on the same
 //! port (SO_REUSEPORT), so that a connection lives and is served on one core.
 
+pub mod admission;
 pub mod answer;
+pub mod clients;
 pub mod connection;
 pub mod counters;
 pub mod meter;
@@ -28,6 +30,8 @@ use crate::config::EdgeConfig;
 use crate::delivery::transcript::Deliveries;
 use crate::library::Library;
 use crate::seal::Seal;
+use admission::Admission;
+use clients::{Clients, Limits};
 use counters::Counters;
 
 /// As long as the kernel allows by default; connections beyond it see their SYN dropped and try again.
@@ -55,6 +59,12 @@ pub struct Shared {
     /// None where clients speak without TLS.
     pub tls: Option<tls::Acceptor>,
     pub connections: Arc<Semaphore>,
+    /// What may wait for the origin.
+    pub admission: Arc<Admission>,
+    /// What each client may take.
+    pub clients: Arc<Clients>,
+    /// Answers at a time on the HTTP/2 connections of one thread.
+    pub max_streams: u64,
     pub test_chunk: Bytes,
     pub test_chunks: Arc<Semaphore>,
 }
@@ -81,6 +91,9 @@ impl Shared {
             public: edge.public,
             server_timing: edge.server_timing,
             connections: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
+            admission: Arc::new(Admission::new(edge.miss_units)),
+            clients: Arc::new(Clients::new(Limits::of(edge))),
+            max_streams: edge.max_streams.div_ceil(threads(edge)) as u64,
             tls,
             seal,
             test_chunk: noise.into(),

@@ -103,13 +103,23 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
     let tls = tls(&config, &health, &ended)?;
     let shared = Arc::new(Shared::new(library.clone(), deliveries, &config.edge, config.http.clone(), tls, seal));
+    let admission = shared.admission.clone();
     let serving = listeners.into_iter().zip(&counters).enumerate().map(|(number, (listener, counters))| {
         server::serve(number, listener, shared.clone(), counters.clone(), stop.clone())
     });
     let serving = serving.collect::<anyhow::Result<Vec<_>>>()?;
     drop(shared);
     let drain = Drain::new(health.clone());
-    report(&config, counters, &cache, &drain, &health, &metrics, &stop, &ended);
+    let reporter = Reporter {
+        edge: config.edge.clone(),
+        connections_max: u32::try_from(config.http.max_connections).unwrap_or(u32::MAX),
+        counters,
+        admission,
+        drain: drain.clone(),
+        cache: cache.clone(),
+        metrics: metrics.clone(),
+    };
+    report(&config, reporter, &health, &stop, &ended);
     tokio::spawn(purge::sweep::run(library.clone(), ended.clone()));
     let warmed = config.edge.cache_dir.join("warm");
     let jobs = Jobs::open(library.clone(), &warmed, config.edge.warm_concurrency, stop.clone())
@@ -229,33 +239,15 @@ async fn deliveries(
 }
 
 /// One reporter, and one sender a router.
-#[allow(clippy::too_many_arguments, reason = "what a report is about, and all it is told by, each used once")]
-fn report(
-    config: &Config,
-    counters: Vec<Arc<Counters>>,
-    cache: &Arc<Cache>,
-    drain: &Drain,
-    health: &Health,
-    metrics: &Arc<Metrics>,
-    draining: &Shutdown,
-    ended: &Shutdown,
-) {
+fn report(config: &Config, reporter: Reporter, health: &Health, draining: &Shutdown, ended: &Shutdown) {
     let (reports, newest) = watch::channel(None);
     let failing: Arc<[AtomicBool]> = config.edge.routers.iter().map(|_| AtomicBool::new(false)).collect();
     for (router, url) in config.edge.routers.iter().enumerate() {
         let client = ApiClient::new(load::PATIENCE).with_bearer(config.auth.admin_token.expose());
-        let outcome =
-            load::Outcome { health: health.clone(), metrics: metrics.clone(), failing: failing.clone(), router };
+        let (metrics, failing) = (reporter.metrics.clone(), failing.clone());
+        let outcome = load::Outcome { health: health.clone(), metrics, failing, router };
         tokio::spawn(load::send(format!("{url}/v1/fleet/reports"), client, newest.clone(), outcome));
     }
-    let reporter = Reporter {
-        edge: config.edge.clone(),
-        connections_max: u32::try_from(config.http.max_connections).unwrap_or(u32::MAX),
-        counters,
-        drain: drain.clone(),
-        cache: cache.clone(),
-        metrics: metrics.clone(),
-    };
     tokio::spawn(reporter.run(reports, draining.clone(), ended.clone()));
 }
 

@@ -128,6 +128,13 @@ impl Library {
         outcome(self.begin(wish, None)).await
     }
 
+    /// Whether somebody is asking for the same already.
+    #[must_use]
+    pub fn is_being_opened(&self, wish: &Wish) -> bool {
+        let name = self.name(wish);
+        self.openings.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&name)
+    }
+
     /// Asks about a stale object while it is being served, where nobody does so yet.
     pub fn refresh_behind(self: &Arc<Self>, wish: &Wish) {
         drop(self.join(wish));

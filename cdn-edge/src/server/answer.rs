@@ -13,6 +13,7 @@ use service::Problem;
 use wire::{FieldError, ObjectKey, Timestamp};
 
 use super::Shared;
+use super::clients::Place;
 use super::counters::Counters;
 use super::meter::{Framing, Meter};
 use crate::body::EdgeBody;
@@ -34,6 +35,8 @@ pub struct Answerer {
     pub shared: Arc<Shared>,
     pub counters: Arc<Counters>,
     pub client: IpAddr,
+    /// None where nothing limits the client.
+    pub place: Option<Arc<Place>>,
     /// The connection is TLS.
     pub https: bool,
 }
@@ -66,10 +69,12 @@ impl Answerer {
     pub async fn answer(&self, request: Request<Incoming>) -> Answered {
         self.counters.requests.fetch_add(1, Relaxed);
         let (head, body) = request.into_parts();
-        let mut answered = match self.own(&head) {
-            Some(own) => return (own, None),
-            None if self.shared.library.origin.is_web() => self.web(&head, body).await,
-            None => self.bucket(&head).await,
+        if let Some(own) = self.own(&head).or_else(|| self.over_the_rate(&head)) {
+            return (own, None);
+        }
+        let mut answered = match self.shared.library.origin.is_web() {
+            true => self.web(&head, body).await,
+            false => self.bucket(&head).await,
         };
         if self.is_internal(&head) {
             // Another edge's fill: its listeners' deliveries are its to tell.
@@ -82,6 +87,24 @@ impl Answerer {
             respond::server_timing(answered.0.headers_mut(), spent.1, spent.0);
         }
         answered
+    }
+
+    /// The client asks faster than it may. Another edge asks for many.
+    fn over_the_rate(&self, head: &Parts) -> Option<Response<EdgeBody>> {
+        let wait = self.place.as_ref()?.request(Instant::now()).err()?;
+        if self.is_internal(head) {
+            return None;
+        }
+        self.shared.library.metrics.refused_requests.increment(1);
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "the client asks too often");
+        let seconds = wait.as_secs() + 1;
+        Some(respond::problem(&problem.with_header(header::RETRY_AFTER, HeaderValue::from(seconds))))
+    }
+
+    /// More is under way than this edge can serve.
+    pub(super) fn too_busy(&self) -> Response<EdgeBody> {
+        self.shared.library.metrics.refused_overload.increment(1);
+        respond::problem(&Problem::unavailable("more requests are under way than this edge serves at a time", 1))
     }
 
     /// The request is another edge's of our fleet.

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Shared;
 use super::answer::Answerer;
+use super::clients::Place;
 use super::counters::Counters;
 use super::meter::{Meter, MeteredIo};
 use super::streams::{OnThisThread, STREAMS, Streams, Weary};
@@ -47,7 +48,13 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>, counters: Arc<Co
         };
         match accepted {
             Ok((stream, peer)) => {
-                let served = serve(stream, peer, shared.clone(), counters.clone(), stop.clone());
+                let Ok(client) = shared.clients.enter(peer.ip()) else {
+                    // Before TLS: an answer would cost more than the connection.
+                    shared.library.metrics.refused_connections.increment(1);
+                    continue;
+                };
+                let client = client.map(Arc::new);
+                let served = serve(stream, peer, client, shared.clone(), counters.clone(), stop.clone());
                 connections.spawn(async move {
                     served.await;
                     drop(place);
@@ -67,18 +74,27 @@ pub async fn accept(listener: TcpListener, shared: Arc<Shared>, counters: Arc<Co
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, counters: Arc<Counters>, stop: Shutdown) {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: Option<Arc<Place>>,
+    shared: Arc<Shared>,
+    counters: Arc<Counters>,
+    stop: Shutdown,
+) {
     // Bodies go out in large pieces: waiting to fill a segment would only delay their ends.
     let _ = stream.set_nodelay(true);
     let _open = Open::new(counters.clone());
+    let answerer =
+        |https| Answerer { shared: shared.clone(), counters: counters.clone(), client: peer.ip(), place, https };
     // A head's time is also what a handshake or a preface may take.
     let patience = shared.http.header_timeout.0;
     let Some(tls) = shared.tls.clone() else {
         let begun = stop.run_until_cancelled(tokio::time::timeout(patience, begins_as_http2(&stream))).await;
         let Some(begun) = begun else { return };
         return match begun {
-            Ok(true) => http2(stream, peer, shared, counters, stop, false).await,
-            Ok(false) => http1(stream, peer, shared, counters, stop, false).await,
+            Ok(true) => http2(stream, answerer(false), stop).await,
+            Ok(false) => http1(stream, answerer(false), stop).await,
             Err(_) => tracing::debug!("a connection said nothing in time"),
         };
     };
@@ -86,9 +102,9 @@ async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>, counter
     let Some(greeted) = greeted else { return };
     match greeted {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            http2(stream, peer, shared, counters, stop, true).await;
+            http2(stream, answerer(true), stop).await;
         }
-        Ok(Ok(stream)) => http1(stream, peer, shared, counters, stop, true).await,
+        Ok(Ok(stream)) => http1(stream, answerer(true), stop).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
@@ -112,22 +128,20 @@ async fn begins_as_http2(stream: &TcpStream) -> bool {
 
 async fn http1<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
     stream: S,
-    peer: SocketAddr,
-    shared: Arc<Shared>,
-    counters: Arc<Counters>,
+    answerer: Answerer,
     stop: Shutdown,
-    https: bool,
 ) {
+    let shared = answerer.shared.clone();
     let tcp = Arc::new(Tcp::new(&stream, shared.deliveries.wanted()));
-    let meter = Arc::new(Meter::new(counters.clone(), shared.deliveries.clone(), tcp.clone()));
-    let io = MeteredIo::new(stream, Some(meter.clone()), tcp, shared.write_timeout);
+    let meter = Arc::new(Meter::new(answerer.counters.clone(), shared.deliveries.clone(), tcp.clone()));
+    let io = MeteredIo::new(stream, Some(meter.clone()), tcp, answerer.place.clone(), shared.write_timeout);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(shared.http.header_timeout.0)
         .max_buf_size(BUFFER)
         .max_header_size(HEAD);
-    let answerer = Arc::new(Answerer { shared, counters, client: peer.ip(), https });
+    let answerer = Arc::new(answerer);
     let service = service_fn(move |request| {
         let (answerer, meter) = (answerer.clone(), meter.clone());
         async move { Ok::<_, Infallible>(answerer.answer_metered(request, &meter).await) }
@@ -148,12 +162,10 @@ async fn http1<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
 
 async fn http2<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
     stream: S,
-    peer: SocketAddr,
-    shared: Arc<Shared>,
-    counters: Arc<Counters>,
+    answerer: Answerer,
     stop: Shutdown,
-    https: bool,
 ) {
+    let shared = answerer.shared.clone();
     let (idle, stalled) = (shared.http.header_timeout.0, shared.write_timeout);
     let mut builder = http2::Builder::new(OnThisThread);
     builder
@@ -164,8 +176,8 @@ async fn http2<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
         .keep_alive_interval(Some(idle))
         .keep_alive_timeout(idle);
     let tcp = Arc::new(Tcp::new(&stream, shared.deliveries.wanted()));
-    let io = MeteredIo::new(stream, None, tcp.clone(), stalled);
-    let streams = Arc::new(Streams::new(Answerer { shared, counters, client: peer.ip(), https }, tcp));
+    let io = MeteredIo::new(stream, None, tcp.clone(), answerer.place.clone(), stalled);
+    let streams = Arc::new(Streams::new(answerer, tcp));
     let activity = streams.activity.clone();
     let service = service_fn(move |request| {
         let streams = streams.clone();

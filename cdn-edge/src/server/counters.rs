@@ -8,6 +8,8 @@ use wire::delivery::CacheStatus;
 #[repr(align(128))]
 pub struct Counters {
     pub connections: AtomicU64,
+    /// Answers under way on HTTP/2 connections; those of HTTP/1 are one a connection.
+    pub streams: AtomicU64,
     pub requests: AtomicU64,
     pub hits: AtomicU64,
     pub misses: AtomicU64,

@@ -9,7 +9,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Sleep;
 
+use super::clients::Place;
 use super::counters::Counters;
 use super::tcp::{Tcp, Wire};
 use crate::delivery::transcript::{Deliveries, Sent, Transcript};
@@ -224,6 +225,10 @@ pub struct MeteredIo<S> {
     /// None where answers cannot be told apart by what is written.
     meter: Option<Arc<Meter>>,
     tcp: Arc<Tcp>,
+    /// None where nothing limits the client.
+    place: Option<Arc<Place>>,
+    /// Runs while the client is ahead of its bandwidth.
+    paused: Option<Pin<Box<Sleep>>>,
     patience: Duration,
     /// Runs while the socket takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -231,13 +236,35 @@ pub struct MeteredIo<S> {
 
 impl<S: Wire> MeteredIo<S> {
     #[must_use]
-    pub fn new(socket: S, meter: Option<Arc<Meter>>, tcp: Arc<Tcp>, patience: Duration) -> Self {
-        Self { socket: TokioIo::new(socket), meter, tcp, patience, stalled: None }
+    pub fn new(
+        socket: S,
+        meter: Option<Arc<Meter>>,
+        tcp: Arc<Tcp>,
+        place: Option<Arc<Place>>,
+        patience: Duration,
+    ) -> Self {
+        Self { socket: TokioIo::new(socket), meter, tcp, place, paused: None, patience, stalled: None }
+    }
+
+    /// Ready once the client's bandwidth has room.
+    fn pace(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(place) = &self.place else { return Poll::Ready(()) };
+        loop {
+            if let Some(paused) = &mut self.paused {
+                ready!(paused.as_mut().poll(context));
+                self.paused = None;
+            }
+            let Some(wait) = place.wait(Instant::now()) else { return Poll::Ready(()) };
+            self.paused = Some(Box::pin(tokio::time::sleep(wait)));
+        }
     }
 
     fn wrote(&self, slices: &[IoSlice<'_>], mut n: usize) {
         let now = Instant::now();
         self.tcp.look(self.socket.inner(), now);
+        if let Some(place) = &self.place {
+            place.sent(n, now);
+        }
         let Some(meter) = &self.meter else { return };
         for slice in slices {
             let part = n.min(slice.len());
@@ -272,6 +299,7 @@ impl<S: AsyncRead + Unpin> Read for MeteredIo<S> {
 
 impl<S: AsyncWrite + Wire + Unpin> Write for MeteredIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.pace(context));
         let wrote = Pin::new(&mut self.socket).poll_write(context, bytes);
         if let Poll::Ready(Ok(n)) = wrote {
             self.wrote(&[IoSlice::new(bytes)], n);
@@ -284,6 +312,7 @@ impl<S: AsyncWrite + Wire + Unpin> Write for MeteredIo<S> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.pace(context));
         let wrote = Pin::new(&mut self.socket).poll_write_vectored(context, slices);
         if let Poll::Ready(Ok(n)) = wrote {
             self.wrote(slices, n);

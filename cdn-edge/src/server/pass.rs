@@ -32,6 +32,7 @@ impl Answerer {
         if self.is_loop(wanted) {
             return (respond::problem(&respond::looped()), None);
         }
+        let Some(_room) = self.shared.admission.admit(Wants::Head, false) else { return self.overloaded(wanted) };
         let method = wanted.head.method.clone();
         let key = wanted.key.to_key();
         let mut headers = self.upstream(wanted);

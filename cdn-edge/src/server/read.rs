@@ -40,6 +40,15 @@ enum Offer {
     Pending(Reader, Selection, CacheNote),
 }
 
+/// What of the object the request is for.
+fn wants(wanted: &Wanted<'_>) -> Wants {
+    match &wanted.ranges {
+        _ if wanted.arrival.head => Wants::Head,
+        Some(ranges) => Wants::Part(ranges.first()),
+        None => Wants::Whole,
+    }
+}
+
 impl Answerer {
     pub(super) fn find(&self, wanted: &Wanted<'_>) -> Option<Opened> {
         let range = wanted.ranges.as_ref().map(crate::range::Ranges::first);
@@ -51,18 +60,23 @@ impl Answerer {
         if opened.how == How::Behind {
             self.shared.library.refresh_behind(&self.wish(wanted));
         }
+        let cold = matches!(opened.how, How::Cold(_) | How::Replaced(_));
         match self.offer(wanted, opened) {
             Offer::Ready(answered) => answered,
-            Offer::Pending(reader, selection, note) => Box::pin(self.read_first(wanted, reader, selection, note)).await,
+            // What lies on disk is a hit, and what was just opened has its room.
+            Offer::Pending(reader, selection, note) if cold || note.all_held => {
+                Box::pin(self.read_first(wanted, reader, selection, note)).await
+            }
+            Offer::Pending(reader, selection, note) => {
+                let Some(_room) = self.shared.admission.admit(wants(wanted), reader.has_a_fill()) else {
+                    return self.overloaded(wanted);
+                };
+                Box::pin(self.read_first(wanted, reader, selection, note)).await
+            }
         }
     }
 
     pub(super) fn wish(&self, wanted: &Wanted<'_>) -> Wish {
-        let wants = match &wanted.ranges {
-            _ if wanted.arrival.head => Wants::Head,
-            Some(ranges) => Wants::Part(ranges.first()),
-            None => Wants::Whole,
-        };
         let library = &self.shared.library;
         let headers = match library.origin.is_web() {
             true => self.upstream(wanted),
@@ -74,7 +88,7 @@ impl Answerer {
         Wish {
             key: wanted.key.to_key(),
             headers,
-            wants,
+            wants: wants(wanted),
             asked: wanted.asked,
             since: library.changes(),
             asking: library.ask(),
@@ -85,8 +99,11 @@ impl Answerer {
         if self.is_loop(wanted) {
             return (respond::problem(&respond::looped()), None);
         }
+        let wish = self.wish(wanted);
+        let joins = self.shared.library.is_being_opened(&wish);
+        let Some(_room) = self.shared.admission.admit(wish.wants, joins) else { return self.overloaded(wanted) };
         let limit = self.shared.http.request_timeout.0;
-        let opened = tokio::time::timeout(limit, self.open(wanted)).await;
+        let opened = tokio::time::timeout(limit, self.open(wish)).await;
         match opened.unwrap_or(Err(OpenError::Origin(OriginError::Timeout("to make the object known")))) {
             Ok(Outcome::Object(opened)) => self.held(wanted, opened).await,
             Ok(Outcome::Passed(answer, why)) => self.passed(wanted, *answer, why),
@@ -100,8 +117,7 @@ impl Answerer {
     }
 
     /// An object that changed while it was asked about is asked for once more, as the new one it is.
-    async fn open(&self, wanted: &Wanted<'_>) -> Result<Outcome, OpenError> {
-        let wish = self.wish(wanted);
+    async fn open(&self, wish: Wish) -> Result<Outcome, OpenError> {
         match self.shared.library.open(wish.clone()).await {
             Err(OpenError::Origin(OriginError::Changed)) => self.shared.library.open(wish).await,
             outcome => outcome,
@@ -283,6 +299,11 @@ impl Answerer {
     fn unsatisfiable(&self, wanted: &Wanted<'_>, object: &Arc<Object>, size: u64) -> Answered {
         let transcript = self.transcript(wanted, object, StatusCode::RANGE_NOT_SATISFIABLE);
         (respond::unsatisfiable(size), Some(transcript))
+    }
+
+    pub(super) fn overloaded(&self, wanted: &Wanted<'_>) -> Answered {
+        self.shared.library.metrics.refused_overload.increment(1);
+        self.failed(wanted, Subject::Key(wanted.key.to_key()), &OriginError::Overloaded.into())
     }
 
     pub(super) fn failed(&self, wanted: &Wanted<'_>, subject: Subject, error: &OpenError) -> Answered {

@@ -93,9 +93,12 @@ impl Streams {
     }
 
     pub async fn answer(&self, request: Request<Incoming>) -> Response<Counted> {
-        let under_way = UnderWay::new(self.activity.clone());
+        let under_way = UnderWay::new(self.activity.clone(), self.answerer.counters.clone());
         let is_head = request.method() == http::Method::HEAD;
-        let (response, transcript) = self.answerer.answer(request).await;
+        let (response, transcript) = match self.answerer.counters.streams.load(Relaxed) {
+            many if many > self.answerer.shared.max_streams => (self.answerer.too_busy(), None),
+            _ => self.answerer.answer(request).await,
+        };
         let (counters, deliveries) = (self.answerer.counters.clone(), self.answerer.shared.deliveries.clone());
         response.map(|body| Counted {
             left: body.size_hint().exact().filter(|_| !is_head),
@@ -114,13 +117,14 @@ impl Streams {
 
 /// Counts an answer for as long as it is under way.
 #[derive(Debug)]
-struct UnderWay(Arc<Activity>);
+struct UnderWay(Arc<Activity>, Arc<Counters>);
 
 impl UnderWay {
-    fn new(activity: Arc<Activity>) -> Self {
+    fn new(activity: Arc<Activity>, counters: Arc<Counters>) -> Self {
         activity.answers.fetch_add(1, Relaxed);
+        counters.streams.fetch_add(1, Relaxed);
         activity.moved();
-        Self(activity)
+        Self(activity, counters)
     }
 }
 
@@ -128,6 +132,7 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.moved();
         self.0.answers.fetch_sub(1, Relaxed);
+        self.1.streams.fetch_sub(1, Relaxed);
     }
 }
 

@@ -81,9 +81,9 @@ async fn connect(stage: &Stage, trusted: &Path, protocol: &[u8]) -> std::io::Res
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
-type Sender = http2::SendRequest<Full<Bytes>>;
+pub(crate) type Sender = http2::SendRequest<Full<Bytes>>;
 
-async fn speak_http2<S>(stream: S) -> Sender
+pub(crate) async fn speak_http2<S>(stream: S) -> Sender
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
@@ -93,7 +93,7 @@ where
     sender
 }
 
-async fn ask(
+pub(crate) async fn ask(
     sender: &Sender,
     method: Method,
     path: &str,

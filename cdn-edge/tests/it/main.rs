@@ -13,6 +13,7 @@ mod fleet;
 mod http2;
 mod killed;
 mod model;
+mod overload;
 mod purge;
 mod purge_model;
 mod reports;
