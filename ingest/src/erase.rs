@@ -13,6 +13,8 @@
 //! What stays: sums over many listeners. A roll-up without listeners keeps its counts, and its sketches of
 //! different listeners cannot forget one; both say how many, never who. What is kept of an erased row is where
 //! it lay in Kafka, its number and its random id: by that the sink still knows it when it is sent again.
+//! A day whose royalties are closed stays as it was paid, for artists are paid for what was heard. A day that is not
+//! closed yet pays without the listener's plays: nothing is left that proves them.
 //!
 //! Promised: cut off at any point and run again, it goes on where it was; when it has found nothing, nothing is
 //! left in ClickHouse. The sink never reads again below what it has committed, so what Kafka keeps until

@@ -1,6 +1,8 @@
 //! What is kept of whom, decided before Kafka has an event.
 //!
-//! A user's and a device's id become [`Pseudonyms`], keyed hashes whose keys lie in PostgreSQL. Of an address
+//! A user's and a device's id become [`Pseudonyms`], keyed hashes whose keys lie in PostgreSQL. An installation is one
+//! service, whose apps share its accounts: an id is the same listener's in each of them, and so is its hash. Apps that
+//! give the same id to different people need installations of their own. Of an address
 //! only its network, country and autonomous system are kept (`geo`). Where consent is denied nothing of
 //! these is, but for the country: what was played still counts.
 //!

@@ -9,6 +9,7 @@
 //! Promised: a stream (see the view `plays`) is paid once, by the close of its day or, where its events
 //! came later, by the next close, as a correction. A play that is a stream stays one, for neither what was
 //! heard nor the time that passed shrinks with more events.
+//! A listener who is forgotten (`erase`) changes no closed day, and is in none that is closed later.
 //! Not promised: that a stream is paid whose events came more than [`CORRECTED_DAYS`] after its day, or
 //! whose play began before the first day that was ever closed.
 

@@ -57,6 +57,9 @@ pub(super) async fn ask(
     let counts = "sums over many listeners, and sketches of how many different ones, which cannot forget one: \
                   they say how many, never who";
     all.push(Remains::new("roll-ups without listeners", counts, None));
+    let paid = "totals of days that were closed, and which plays they paid, by a hash of the plays' own random ids, so \
+                that none is paid twice";
+    all.push(Remains::new("closed royalties", paid, None));
     let places = "where the erased rows lay, with their random ids and numbers and nothing of what they said";
     all.push(Remains::new("erased", places, Some(proof.erased_at.saturating_add_millis(396 * 24 * 3_600_000))));
     let parts = "files of the parts as they were, until ClickHouse removes them (old_parts_lifetime, 8 minutes)";

@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 use service::Running;
 use service::client::ApiClient;
 use service::config::Loader;
+use tokio::sync::watch;
 use uuid::Uuid;
 use wire::Timestamp;
 use wire::topic::Topic;
 
 use crate::landing::delivery;
-use crate::support::{ADMIN_TOKEN, Stack, event, events, eventually, post};
+use crate::support::{ADMIN_TOKEN, Stack, event, events, eventually, post, post_at};
 
 async fn audit(stack: &Stack) -> Audit {
     let mut loader = Loader::new(None, stack.environment.clone()).unwrap();
@@ -79,6 +80,52 @@ async fn what_is_whole_holds_and_what_was_damaged_is_named() {
     damage_offsets(&stack, &whole).await;
     assert!(sink.stop().await.is_ok());
     skip_an_offset(&stack).await;
+}
+
+/// Posts until it is told to stop; how many events were taken.
+async fn flow(url: String, stop: watch::Receiver<bool>) -> usize {
+    let mut posted = 0;
+    while !*stop.borrow() {
+        let batch = json!(events(20)).to_string();
+        let answer = post_at(&url, "application/json", batch).await.unwrap();
+        assert_eq!(answer.status, 202);
+        posted += 20;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    posted
+}
+
+/// How far an audit speaks of the listens, and how many of these it has found.
+fn spoken_of(audit: &Audit) -> (u64, u64) {
+    let partitions = listens(audit);
+    (partitions.iter().map(|p| p.end).sum(), partitions.iter().map(|p| p.counts.raw + p.counts.repeats).sum())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_load_it_holds_up_to_its_watermark_and_still_finds_a_hole() {
+    let stack = Stack::new().await;
+    let (ingest, _sink) = (stack.ingest(&[]).await, stack.sink(&[]).await);
+    let (running, stop) = watch::channel(false);
+    let load: Vec<_> = (0..2).map(|_| tokio::spawn(flow(ingest.url(), stop.clone()))).collect();
+    let mut before = 0;
+    for _ in 0..3 {
+        stack.past("SELECT count() FROM events", before).await;
+        let found = audit(&stack).await;
+        assert_eq!(found.verdict, Grade::Holds, "{found}");
+        let (end, rows) = spoken_of(&found);
+        assert!(end > before && end == rows, "{end} after {before}, {rows} rows: {found}");
+        before = end;
+    }
+    change(&stack, "ALTER TABLE events DELETE WHERE _partition = 0 AND _offset = 3").await;
+    let found = audit(&stack).await;
+    let holes: Vec<_> = listens(&found).iter().flat_map(|p| &p.holes).map(|hole| (hole.first, hole.last)).collect();
+    assert_eq!((found.verdict, holes), (Grade::Off, vec![(3, 3)]), "{found}");
+    running.send_replace(true);
+    let mut posted = 0;
+    for sender in load {
+        posted += sender.await.unwrap();
+    }
+    assert!(posted as u64 >= before, "{posted} were posted, and {before} spoken of");
 }
 
 /// Random rows deleted and doubled, against the sets themselves.

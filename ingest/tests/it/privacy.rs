@@ -4,12 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use http::Method;
+use ingest::keys::Grant;
 use ingest::privacy::Subject;
 use mmdb_writer::{Value, Writer};
 use serde_json::{Value as Json, json};
 use service::Running;
 
-use crate::support::{Stack, event, eventually, post, post_from};
+use crate::support::{Stack, event, eventually, post, post_from, send};
 
 const LISTENER: &str = "203.0.113.77";
 
@@ -118,6 +120,26 @@ async fn users_are_hashes_that_every_version_of_the_key_finds() {
     .await;
     assert!(stack.number(&with(&first)).await > 0);
     assert_eq!(stack.number("SELECT count() FROM events WHERE user_id LIKE '%u-17%'").await, 0);
+}
+
+/// Apps are doors to one service, and its accounts are theirs together.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_listener_is_the_same_in_every_app() {
+    let stack = Stack::new().await;
+    let (ingest, _sink) = (stack.ingest(&[]).await, stack.sink(&[]).await);
+    let other = stack.key(Grant::Write { app: "ios".into(), origins: Vec::new(), rate: None }, None).await;
+    assert_eq!(post(&ingest, &by("u-17", None)).await.status, 202);
+    let authorization = format!("Bearer {other}");
+    eventually(Duration::from_secs(60), || async {
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let body = by("u-17", None).to_string().into();
+        let answer = send(&ingest, Method::POST, "/v1/events", &headers, body).await;
+        // The key was made this very moment.
+        if answer.status == 202 { Ok(()) } else { Err(answer.status.to_string()) }
+    })
+    .await;
+    stack.until("SELECT uniqExact(app) FROM events", 2).await;
+    assert_eq!(stack.number("SELECT uniqExact(user_id) FROM events").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

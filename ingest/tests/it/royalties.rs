@@ -152,6 +152,45 @@ async fn each_stream_is_paid_once_however_closes_end() {
     assert!(paid.len() > 20 && stack.number("SELECT countIf(is_correction) FROM royalties").await > 0);
 }
 
+/// A play of one track by this listener, long enough to be a stream.
+fn streamed(day: i64, session: &str, hash: &str) -> [Value; 2] {
+    [0, 40].map(|second| {
+        let more = json!({"user_id": hash, "track_id": "t", "played_ms": (second * SECOND).unsigned_abs()});
+        accepted(FIRST + day * DAY + second * SECOND, "progress", session, &more)
+    })
+}
+
+/// What was paid was heard, whoever asks to be forgotten later; what nobody can prove any more is not paid.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_leaves_closed_days_as_they_are() {
+    let stack = Stack::new().await;
+    let config = config(&stack);
+    let pseudonyms = ingest::privacy::read(&stack.postgres).await.unwrap();
+    let hash = |user: &str| pseudonyms.current(ingest::privacy::Subject::User, user);
+    let (anna, bert) = (hash("anna"), hash("bert"));
+    let paid = streamed(0, "anna-0", &anna);
+    insert(&stack, "first", &[paid.clone(), streamed(0, "bert-0", &bert)].concat()).await;
+    let first = royalties::close(&config, day(0)).await.unwrap().close;
+    assert_eq!(first.streams, 2);
+    insert(&stack, "second", &[streamed(1, "anna-1", &anna), streamed(1, "bert-1", &bert)].concat()).await;
+
+    let proof = {
+        let mut loader = Loader::new(None, stack.environment.clone()).unwrap();
+        let config = ingest::erase::Config::read(&mut loader);
+        ingest::erase::run(&config, "anna").await.unwrap()
+    };
+    assert!(proof.complete && proof.remains.iter().any(|left| left.place == "closed royalties"), "{proof}");
+    assert_eq!(stack.number("SELECT uniqExact(session_id) FROM events").await, 2, "Bert's are there");
+    let (kept, lines) = royalties::show(&config, day(0)).await.unwrap();
+    assert_eq!((&kept, told(lines).values().copied().collect::<Vec<_>>()), (&first, vec![(2, 80_000)]));
+    assert_eq!(royalties::close(&config, day(0)).await.unwrap().close, first);
+
+    // Out of a spool, say: a stream that a close has paid is not paid again.
+    insert(&stack, "late", &paid).await;
+    let second = royalties::close(&config, day(1)).await.unwrap().close;
+    assert_eq!((second.streams, second.corrections), (1, 0), "Bert's alone");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn days_that_may_not_be_closed_are_refused() {
     let stack = Stack::new().await;

@@ -159,6 +159,15 @@ impl Stack {
         .await;
     }
 
+    /// Waits until the query gives more than this.
+    pub(crate) async fn past(&self, sql: &str, least: u64) {
+        eventually(PATIENCE, || async {
+            let found = self.number(sql).await;
+            if found > least { Ok(()) } else { Err(format!("{sql}: {found}, not above {least}")) }
+        })
+        .await;
+    }
+
     /// Every event is there once, and no offset of any partition is missing or doubled.
     pub(crate) async fn adds_up(&self, events: u64) {
         self.until("SELECT uniqExact(event_id) FROM events", events).await;
