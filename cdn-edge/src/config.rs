@@ -34,6 +34,9 @@ pub struct EdgeConfig {
     pub cors: bool,
     /// Answers tell in `Server-Timing` how long they took up to their heads, and where they come from.
     pub server_timing: bool,
+    /// Players that tell of themselves (CMCD) are told in turn (CMSD): what kind of object it is, and the
+    /// throughput and round trip that TCP measures to them.
+    pub cmsd: bool,
     /// The listeners' certificate chain and its key, in PEM; with them they are served over TLS, HTTP/2 or
     /// HTTP/1.1, and the files are read again when they change.
     pub tls_certificate: Option<PathBuf>,
@@ -112,6 +115,7 @@ impl Default for EdgeConfig {
             public: false,
             cors: false,
             server_timing: false,
+            cmsd: false,
             tls_certificate: None,
             tls_key: None,
             cache_dir: PathBuf::from("edge-cache"),

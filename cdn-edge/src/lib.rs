@@ -35,6 +35,7 @@ pub mod admin;
 pub mod body;
 pub mod cache;
 pub mod cache_status;
+pub mod cmsd;
 pub mod conditions;
 pub mod config;
 pub mod delivery;

@@ -56,6 +56,8 @@ pub struct Rules {
     /// What every object's answers carry unless the origin said otherwise.
     pub shared_head: HeaderMap,
     pub gateway: Gateway,
+    /// Objects are described to players.
+    pub cmsd: bool,
     /// Clients are served over TLS.
     pub https: bool,
 }
@@ -83,13 +85,14 @@ pub struct Library {
     default_ttl: Option<Duration>,
     negative_ttl: Duration,
     shared_head: HeaderMap,
+    cmsd: bool,
     https: bool,
 }
 
 impl Library {
     #[must_use]
     pub fn new(cache: Arc<Cache>, origin: Upstream, metrics: Arc<Metrics>, background: Handle, rules: Rules) -> Self {
-        let Rules { default_ttl, negative_ttl, max_object, shared_head, gateway, https } = rules;
+        let Rules { default_ttl, negative_ttl, max_object, shared_head, gateway, cmsd, https } = rules;
         Self {
             cache,
             origin,
@@ -106,6 +109,7 @@ impl Library {
             default_ttl,
             negative_ttl,
             shared_head,
+            cmsd,
             https,
         }
     }

@@ -32,6 +32,8 @@ use upload::Upload;
 pub enum OriginError {
     #[error("the origin cannot be reached")]
     Unreachable,
+    #[error("what is held must be confirmed by the origin, which cannot be reached")]
+    Unconfirmed,
     #[error("the origin took too long {0}")]
     Timeout(&'static str),
     #[error("the origin answered {0}")]

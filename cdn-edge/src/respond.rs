@@ -16,7 +16,7 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
 
 /// What a player in a browser may read beyond the plain headers.
-const EXPOSED: &str = "Content-Length, Content-Range, Accept-Ranges, ETag, Age, Cache-Status, Date, Server-Timing";
+const EXPOSED: &str = "Content-Length, Content-Range, Accept-Ranges, ETag, Age, Cache-Status, CMSD-Dynamic, CMSD-Static, Date, Server-Timing";
 
 /// What every answer carries for players in browsers: audio is public to any origin.
 #[must_use]
@@ -114,6 +114,8 @@ pub fn open_problem(error: &OpenError) -> Problem {
             return Problem::unavailable(origin.to_string(), 1);
         }
         OriginError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "origin-timeout"),
+        // RFC 9111, section 5.2.2.2.
+        OriginError::Unconfirmed => (StatusCode::GATEWAY_TIMEOUT, "origin-unreachable"),
         OriginError::Unreachable => (StatusCode::BAD_GATEWAY, "origin-unreachable"),
         OriginError::Changed => (StatusCode::BAD_GATEWAY, "origin-changed"),
         OriginError::Status(_) | OriginError::Nonsense(_) | OriginError::Broken | OriginError::TooLarge => {

@@ -54,6 +54,9 @@ pub struct Shared {
     pub public: bool,
     pub write_timeout: std::time::Duration,
     pub server_timing: bool,
+    pub cmsd: bool,
+    /// Scripts of any site may read what a web origin answers.
+    pub cors: bool,
     /// Knows the requests of other edges; none outside a fleet.
     pub seal: Option<Seal>,
     /// None where clients speak without TLS.
@@ -90,6 +93,8 @@ impl Shared {
             write_timeout: edge.write_timeout.0,
             public: edge.public,
             server_timing: edge.server_timing,
+            cmsd: edge.cmsd,
+            cors: edge.cors,
             connections: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             admission: Arc::new(Admission::new(edge.miss_units)),
             clients: Arc::new(Clients::new(Limits::of(edge))),

@@ -175,6 +175,7 @@ fn origin(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> anyhow::R
         max_object: edge.max_object.as_u64(),
         shared_head,
         gateway,
+        cmsd: edge.cmsd,
         https: edge.tls_certificate.is_some(),
     };
     Ok((origin, rules))

@@ -17,6 +17,13 @@ const VALUE: usize = 256;
 /// They hold URLs, in which there may be tokens.
 const LEFT_OUT: [&str; 3] = ["nor", "nrr", "url"];
 
+/// Whether there is any.
+#[must_use]
+pub fn is_told(query: Option<&str>, headers: &HeaderMap) -> bool {
+    HEADERS.iter().any(|name| headers.contains_key(*name))
+        || query.is_some_and(|query| query.split('&').any(|pair| pair.starts_with("CMCD=")))
+}
+
 /// The text of it, as it came; none where there is none.
 #[must_use]
 pub fn of(query: Option<&str>, headers: &HeaderMap) -> Option<Arc<str>> {
@@ -84,6 +91,8 @@ mod tests {
         let query = Some("x=1&CMCD=br%3D128%2Cbs%2Cot%3Da%2Csid%3D%22s-1%22%2Cv%3D1&y");
         assert_eq!(keys(&of(query, &HeaderMap::new()).unwrap()), wanted);
         assert_eq!(of(Some("x=1"), &HeaderMap::new()), None);
+        let none = HeaderMap::new();
+        assert!(is_told(None, &headers) && is_told(query, &none) && !is_told(Some("xCMCD=1"), &none));
     }
 
     #[test]

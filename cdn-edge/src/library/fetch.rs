@@ -18,7 +18,7 @@ use crate::object::{CHUNK, Description, Head, Object};
 use crate::origin::{Answer, Ask, OriginError};
 use crate::purge::Asking;
 use crate::storable::{Asked, NotStored, storable, strip};
-use crate::{vary, version};
+use crate::{cmsd, vary, version};
 
 /// How long a stale object is served without asking an origin that has just failed.
 const EXCUSED_MS: i64 = 2000;
@@ -194,6 +194,9 @@ impl Library {
             // hyper puts the time of each answer there.
             headers.remove(header::DATE);
         }
+        if self.cmsd {
+            cmsd::describe(headers);
+        }
     }
 
     async fn revalidate(&self, wish: &Wish, held: Arc<Object>) -> Fetched {
@@ -213,6 +216,11 @@ impl Library {
             Ok(answer) if self.origin.is_web() => self.changed(wish, &held, answer, why),
             Ok(answer) => self.changed_in_bucket(wish, &held, answer, why).await,
             Err(_) if held.head().life.may_stand_in(now, false) && !asked_for => excused(held),
+            Err(OriginError::Unreachable | OriginError::Broken | OriginError::Timeout(_))
+                if !held.head().life.stale_allowed =>
+            {
+                Fetched::failed(OriginError::Unconfirmed)
+            }
             Err(error) => Fetched::failed(error),
         }
     }

@@ -15,13 +15,13 @@ use tokio::sync::Semaphore;
 
 use super::{Answer, Ask, OriginError, Record};
 use crate::config::EdgeConfig;
-use crate::loops;
+use crate::{cmsd, loops};
 
 /// How long a signature holds: far beyond the request, short enough to be of no use in a log.
 pub(super) const SIGNED_FOR: Duration = Duration::from_secs(300);
 
 /// The bucket's headers that listeners get; the rest is between us and it.
-const PASSED_ON: [HeaderName; 15] = [
+const PASSED_ON: [HeaderName; 16] = [
     header::CONTENT_TYPE,
     header::CACHE_CONTROL,
     header::ETAG,
@@ -33,6 +33,7 @@ const PASSED_ON: [HeaderName; 15] = [
     header::DATE,
     header::AGE,
     header::CONTENT_RANGE,
+    cmsd::STATIC,
     // What an object is purged by; a bucket keeps such fields as its metadata.
     HeaderName::from_static("cache-tag"),
     HeaderName::from_static("surrogate-key"),

@@ -16,6 +16,7 @@ use super::Shared;
 use super::clients::Place;
 use super::counters::Counters;
 use super::meter::{Framing, Meter};
+use super::tcp::Tcp;
 use crate::body::EdgeBody;
 use crate::delivery::cmcd;
 use crate::delivery::transcript::{Arrival, Transcript};
@@ -24,7 +25,7 @@ use crate::key::KeyRef;
 use crate::origin::upload::Upload;
 use crate::range::Ranges;
 use crate::seal::EDGE;
-use crate::{forward, request, respond};
+use crate::{cmsd, forward, request, respond};
 
 const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -37,6 +38,8 @@ pub struct Answerer {
     pub client: IpAddr,
     /// None where nothing limits the client.
     pub place: Option<Arc<Place>>,
+    /// What TCP knows of the connection, once there is one.
+    pub tcp: Option<Arc<Tcp>>,
     /// The connection is TLS.
     pub https: bool,
 }
@@ -85,6 +88,12 @@ impl Answerer {
         {
             let spent = (transcript.begun.elapsed(), transcript.cache_status().as_str());
             respond::server_timing(answered.0.headers_mut(), spent.1, spent.0);
+        }
+        if self.shared.cmsd
+            && cmcd::is_told(head.uri.query(), &head.headers)
+            && let Some(tcp) = self.tcp.as_ref().and_then(|tcp| tcp.last())
+        {
+            cmsd::tell(answered.0.headers_mut(), &self.shared.edge, &tcp);
         }
         answered
     }
@@ -162,6 +171,9 @@ impl Answerer {
         };
         let https = if self.is_internal(head) { forward::was_https(&head.headers) } else { self.https };
         let wanted = self.wanted(head, KeyRef { https, host: &host, target: &target });
+        if self.shared.cors && is_preflight(head) {
+            return (preflight(), None);
+        }
         // A body is no part of the key, so a read with one is not for others (RFC 9110, section 9.3.1).
         let body = Upload::of(body);
         if !matches!(head.method, Method::GET | Method::HEAD) || !body.is_none() {
@@ -227,6 +239,14 @@ fn framing(is_head: bool, version: Version, response: &Response<EdgeBody>) -> Fr
         None if version == Version::HTTP_10 => Framing::Close,
         None => Framing::Chunked,
     }
+}
+
+/// A browser asks whether a script may read: for reads it is told by us, as a bucket's objects are.
+fn is_preflight(head: &Parts) -> bool {
+    let asked = head.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
+    head.method == Method::OPTIONS
+        && head.headers.contains_key(header::ORIGIN)
+        && asked.is_some_and(|method| method == "GET" || method == "HEAD")
 }
 
 fn preflight() -> Response<EdgeBody> {

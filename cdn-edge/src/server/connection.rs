@@ -85,8 +85,14 @@ async fn serve(
     // Bodies go out in large pieces: waiting to fill a segment would only delay their ends.
     let _ = stream.set_nodelay(true);
     let _open = Open::new(counters.clone());
-    let answerer =
-        |https| Answerer { shared: shared.clone(), counters: counters.clone(), client: peer.ip(), place, https };
+    let answerer = |https| Answerer {
+        shared: shared.clone(),
+        counters: counters.clone(),
+        client: peer.ip(),
+        place,
+        tcp: None,
+        https,
+    };
     // A head's time is also what a handshake or a preface may take.
     let patience = shared.http.header_timeout.0;
     let Some(tls) = shared.tls.clone() else {
@@ -132,7 +138,8 @@ async fn http1<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
     stop: Shutdown,
 ) {
     let shared = answerer.shared.clone();
-    let tcp = Arc::new(Tcp::new(&stream, shared.deliveries.wanted()));
+    let tcp = Arc::new(Tcp::new(&stream, shared.deliveries.wanted() || shared.cmsd));
+    let answerer = Answerer { tcp: Some(tcp.clone()), ..answerer };
     let meter = Arc::new(Meter::new(answerer.counters.clone(), shared.deliveries.clone(), tcp.clone()));
     let io = MeteredIo::new(stream, Some(meter.clone()), tcp, answerer.place.clone(), shared.write_timeout);
     let mut builder = http1::Builder::new();
@@ -175,7 +182,8 @@ async fn http2<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
         .max_send_buf_size(BUFFER)
         .keep_alive_interval(Some(idle))
         .keep_alive_timeout(idle);
-    let tcp = Arc::new(Tcp::new(&stream, shared.deliveries.wanted()));
+    let tcp = Arc::new(Tcp::new(&stream, shared.deliveries.wanted() || shared.cmsd));
+    let answerer = Answerer { tcp: Some(tcp.clone()), ..answerer };
     let io = MeteredIo::new(stream, None, tcp.clone(), answerer.place.clone(), stalled);
     let streams = Arc::new(Streams::new(answerer, tcp));
     let activity = streams.activity.clone();

@@ -74,6 +74,11 @@ impl Answerer {
         if self.shared.library.origin.is_web() {
             self.shared.library.gateway.downstream(&mut headers);
             Head::date(&mut headers, Timestamp::now());
+            if self.shared.cors {
+                for (name, value) in respond::cors() {
+                    name.map(|name| headers.entry(name).or_insert(value));
+                }
+            }
         } else {
             for (name, value) in respond::shared_head() {
                 name.map(|name| headers.entry(name).or_insert(value));

@@ -287,6 +287,49 @@ async fn scripts_may_read_answers_and_their_timing_where_the_operator_allows_it(
 }
 
 #[tokio::test]
+async fn scripts_may_ask_for_ranges_and_read_what_is_passed_on() {
+    let web = Web::start().await;
+    web.put("/a", [Reply::new(200, &[("Cache-Control", "no-store")], "a")]);
+    let stage = Stage::public(&web, |config| config.edge.cors = true).await;
+    let asks = |method| [("origin", "https://player.example"), ("access-control-request-method", method)];
+    let told = send(Method::OPTIONS, &stage.at("a"), &asks("GET")).await;
+    assert_eq!((told.status.as_u16(), told.header("access-control-allow-headers")), (204, "*"));
+    assert!(web.heard().is_empty(), "reads are ours to allow");
+    send(Method::OPTIONS, &stage.at("a"), &asks("PUT")).await;
+    assert_eq!(web.heard().len(), 1, "and nothing else");
+    let passed = get(&stage.at("a")).await;
+    assert_eq!((passed.bytes().as_ref(), passed.header("access-control-allow-origin")), (&b"a"[..], "*"));
+}
+
+#[tokio::test]
+async fn players_that_tell_of_themselves_are_told_in_turn() {
+    let web = Web::start().await;
+    web.put("/a", [Reply::new(200, &[FRESH, ("Content-Type", "audio/mp4")], "a")]);
+    let stage = Stage::public(&web, |config| config.edge.cmsd = true).await;
+    for _ in 0..2 {
+        let got = send(Method::GET, &stage.at("a"), &[("cmcd-session", "sid=\"x\"")]).await;
+        let (kind, told) = (got.header("cmsd-static"), got.header("cmsd-dynamic"));
+        let rtt = told.strip_prefix("\"fra-1\"").and_then(|told| told.rsplit_once(";rtt=")).unwrap().1;
+        assert!(kind == "ot=a" && rtt.parse::<u32>().unwrap() < 1000, "{kind} {told}");
+    }
+    assert!(!get(&stage.at("a")).await.headers.contains_key("cmsd-dynamic"), "nobody else asked");
+}
+
+#[tokio::test]
+async fn rfc9111_5_2_2_2_what_must_be_confirmed_and_cannot_be_is_a_504() {
+    let web = Web::start().await;
+    for (path, said) in [("/strict", "max-age=0, must-revalidate"), ("/shared", "s-maxage=0"), ("/lax", "max-age=0")] {
+        let first = Reply::new(200, &[("Cache-Control", said), ("ETag", "\"one\"")], "held");
+        web.put(path, [first, Reply(vec![Step::Reset])]);
+    }
+    let stage = Stage::public(&web, |_| ()).await;
+    for (path, status) in [("strict", 504), ("shared", 504), ("lax", 200)] {
+        assert_eq!(get(&stage.at(path)).await.status, 200);
+        assert_eq!(get(&stage.at(path)).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_says_nothing_does_not_hold_a_stop() {
     let web = Web::start().await;
     let mut stage =
