@@ -9,7 +9,7 @@ pub mod wish;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -82,6 +82,8 @@ pub struct Library {
     changes: AtomicU64,
     /// When anything was last purged.
     purged_ms: AtomicI64,
+    /// Fills that are running.
+    pub fills: AtomicUsize,
     default_ttl: Option<Duration>,
     negative_ttl: Duration,
     shared_head: HeaderMap,
@@ -106,6 +108,7 @@ impl Library {
             changed: remembered(CHANGED_KEYS, CHANGED_TTL),
             changes: AtomicU64::new(0),
             purged_ms: AtomicI64::new(i64::MIN),
+            fills: AtomicUsize::new(0),
             default_ttl,
             negative_ttl,
             shared_head,

@@ -1,8 +1,10 @@
 //! Load reports: how busy this edge is, told to every router.
 
+pub mod digest;
 pub mod machine;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -12,11 +14,12 @@ use service::{Health, Shutdown};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use wire::Timestamp;
+use wire::held::HeldDigest;
 use wire::load::LoadReport;
 
 use crate::admin::drain::Drain;
-use crate::cache::Cache;
 use crate::config::EdgeConfig;
+use crate::library::Library;
 use crate::metrics::Metrics;
 use crate::server::admission::{Admission, Shares};
 use crate::server::counters::{Counters, Totals};
@@ -31,7 +34,7 @@ pub struct Reporter {
     pub drain: Drain,
     /// Told how full the edge is.
     pub admission: Arc<Admission>,
-    pub cache: Arc<Cache>,
+    pub library: Arc<Library>,
     pub metrics: Arc<Metrics>,
 }
 
@@ -93,6 +96,9 @@ impl Reporter {
             network_out_bps: per_second(8 * (now.totals.body_bytes - before.totals.body_bytes)),
             network_capacity_bps: self.edge.capacity_bps,
             hit_ratio: ratio(hits, hits + misses),
+            fills: u32::try_from(self.library.fills.load(Relaxed)).unwrap_or(u32::MAX),
+            fill_backlog: self.admission.taken(),
+            held: None,
             draining: false,
         }
     }
@@ -116,9 +122,9 @@ impl Reporter {
         #[allow(clippy::cast_precision_loss, reason = "a gauge needs no more than 52 bits")]
         {
             metrics.connections.set(now.connections as f64);
-            metrics.memory.set(self.cache.memory.bytes() as f64);
-            metrics.disk.set(self.cache.disk_bytes() as f64);
-            metrics.objects.set(self.cache.index.entry_count() as f64);
+            metrics.memory.set(self.library.cache.memory.bytes() as f64);
+            metrics.disk.set(self.library.cache.disk_bytes() as f64);
+            metrics.objects.set(self.library.cache.index.entry_count() as f64);
         }
     }
 }
@@ -134,13 +140,45 @@ fn ratio(part: u64, whole: u64) -> Option<f64> {
 }
 
 /// Tells one router: one report under way at a time, and always the newest.
-pub async fn send(url: String, client: ApiClient, mut reports: watch::Receiver<Option<LoadReport>>, outcome: Outcome) {
+pub async fn send(
+    url: String,
+    client: ApiClient,
+    mut reports: watch::Receiver<Option<LoadReport>>,
+    digests: watch::Receiver<Option<Arc<HeldDigest>>>,
+    outcome: Outcome,
+) {
+    let mut told = Told::default();
     while reports.changed().await.is_ok() {
         let Some(report) = reports.borrow_and_update().clone() else { continue };
+        let digest = digests.borrow().clone().filter(|digest| told.lacks(digest.version, Instant::now()));
+        let report = LoadReport { held: digest.as_deref().cloned(), ..report };
         let sent = client.send_json(Method::POST, &url, &report).await.and_then(service::client::Answer::success);
+        if let (Ok(_), Some(digest)) = (&sent, digest) {
+            told = Told { version: digest.version, at: Some(Instant::now()) };
+        }
         outcome.tell(sent.map(drop));
     }
 }
+
+/// Which digest a router has.
+#[derive(Debug, Default)]
+struct Told {
+    version: u64,
+    at: Option<Instant>,
+}
+
+impl Told {
+    /// A router that was started again has none, and does not say so.
+    fn lacks(&self, version: u64, now: Instant) -> bool {
+        version != self.version || self.at.is_none_or(|at| now - at >= DIGEST_AGAIN)
+    }
+}
+
+/// After so long a router is told the same digest again.
+const DIGEST_AGAIN: Duration = Duration::from_secs(30);
+
+/// So many reports lie between two digests.
+pub const REPORTS_A_DIGEST: u32 = 10;
 
 /// How long a router may take for a report.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -157,7 +195,6 @@ pub struct Outcome {
 
 impl Outcome {
     fn tell(&self, sent: anyhow::Result<()>) {
-        use std::sync::atomic::Ordering::Relaxed;
         let counter = if sent.is_ok() { &self.metrics.reports_sent } else { &self.metrics.reports_failed };
         counter.increment(1);
         self.failing[self.router].store(sent.is_err(), Relaxed);

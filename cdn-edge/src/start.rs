@@ -116,7 +116,7 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
         counters,
         admission,
         drain: drain.clone(),
-        cache: cache.clone(),
+        library: library.clone(),
         metrics: metrics.clone(),
     };
     report(&config, reporter, &health, &stop, &ended);
@@ -242,12 +242,17 @@ async fn deliveries(
 /// One reporter, and one sender a router.
 fn report(config: &Config, reporter: Reporter, health: &Health, draining: &Shutdown, ended: &Shutdown) {
     let (reports, newest) = watch::channel(None);
+    let (digests, digest) = watch::channel(None);
     let failing: Arc<[AtomicBool]> = config.edge.routers.iter().map(|_| AtomicBool::new(false)).collect();
     for (router, url) in config.edge.routers.iter().enumerate() {
         let client = ApiClient::new(load::PATIENCE).with_bearer(config.auth.admin_token.expose());
         let (metrics, failing) = (reporter.metrics.clone(), failing.clone());
         let outcome = load::Outcome { health: health.clone(), metrics, failing, router };
-        tokio::spawn(load::send(format!("{url}/v1/fleet/reports"), client, newest.clone(), outcome));
+        tokio::spawn(load::send(format!("{url}/v1/fleet/reports"), client, newest.clone(), digest.clone(), outcome));
+    }
+    if !config.edge.routers.is_empty() {
+        let every = config.edge.report_interval.0 * load::REPORTS_A_DIGEST;
+        tokio::spawn(load::digest::run(reporter.library.cache.clone(), every, digests, ended.clone()));
     }
     tokio::spawn(reporter.run(reports, draining.clone(), ended.clone()));
 }

@@ -19,6 +19,7 @@ pub mod endpoints;
 pub mod event;
 pub mod field;
 pub mod fleet;
+pub mod held;
 pub mod id;
 pub mod live;
 pub mod load;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::held::HeldDigest;
 use crate::{EdgeId, FieldError, PopId, Timestamp};
 
 /// One second of an edge, as `POST /v1/fleet/reports` carries it.
@@ -31,6 +32,15 @@ pub struct LoadReport {
     /// Share of responses since the last report that needed no fill; none where there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hit_ratio: Option<f64>,
+    /// Fills that are running: objects, or parts of them, on their way from other edges or the origin.
+    #[serde(default)]
+    pub fills: u32,
+    /// Share of the room for listeners who wait for their first bytes that is taken, 0 to 1: beyond it they are refused.
+    #[serde(default)]
+    pub fill_backlog: f64,
+    /// What is held, where this router has not been told since it changed; now and then all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldDigest>,
     /// True once the edge has been told to stop: it takes no new listeners.
     #[serde(default)]
     pub draining: bool,
@@ -74,6 +84,11 @@ impl LoadReport {
         if let Some(ratio) = report.hit_ratio.filter(|ratio| !(0.0..=1.0).contains(ratio)) {
             return Err(FieldError::new("hit_ratio", format!("must be between 0 and 1, not {ratio}")));
         }
+        if !(0.0..=1.0).contains(&report.fill_backlog) {
+            let detail = format!("must be between 0 and 1, not {}", report.fill_backlog);
+            return Err(FieldError::new("fill_backlog", detail));
+        }
+        report.held.as_ref().map_or(Ok(()), HeldDigest::check)?;
         Ok(report)
     }
 }

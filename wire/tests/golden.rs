@@ -17,6 +17,7 @@ use wire::delivery::{CacheStatus, Delivery, DeliveryBatch};
 use wire::endpoints::{EdgeEndpoint, Endpoints, S3Endpoint};
 use wire::event::{AcceptedEvent, BatchAnswer, Consent, ElementError, Event, EventType, WireFormat};
 use wire::fleet::{Edge, EdgeState, Place};
+use wire::held::HeldDigest;
 use wire::live::{LIVE_VERSION, LiveState, LiveStats, NowCounts, PopNow, TrackNow};
 use wire::load::LoadReport;
 use wire::measurement::{EdgeMeasurement, Measurements};
@@ -289,6 +290,9 @@ fn what_edges_and_players_measure() {
         network_out_bps: 250_000_000,
         network_capacity_bps: 1_000_000_000,
         hit_ratio: Some(0.96),
+        fills: 3,
+        fill_backlog: 0.125,
+        held: Some(HeldDigest::of(2, ["trk-1/128", "trk-1/256"].into_iter())),
         draining: false,
     };
     golden("load_report", &report);

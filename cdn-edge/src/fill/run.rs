@@ -47,6 +47,7 @@ impl Drop for Ending<'_> {
         self.object.running_fills().retain(|other| !Arc::ptr_eq(other, self.fill));
         self.fill.release();
         self.library.metrics.fills.decrement(1.0);
+        self.library.fills.fetch_sub(1, Relaxed);
     }
 }
 
@@ -120,6 +121,7 @@ pub fn source(answer: Answer) -> Source {
 
 fn begin<'a>(library: &'a Library, object: &'a Arc<Object>, fill: &'a Arc<Fill>) -> Ending<'a> {
     library.metrics.fills.increment(1.0);
+    library.fills.fetch_add(1, Relaxed);
     Ending { library, object, fill }
 }
 

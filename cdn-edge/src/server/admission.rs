@@ -72,6 +72,7 @@ pub fn cost(wants: Wants, joins: bool, pressure: Pressure) -> Option<u32> {
 
 #[derive(Debug)]
 pub struct Admission {
+    units: u32,
     room: Semaphore,
     pressure: AtomicU8,
 }
@@ -80,7 +81,7 @@ impl Admission {
     /// With room for so many units.
     #[must_use]
     pub fn new(units: u32) -> Self {
-        Self { room: Semaphore::new(units as usize), pressure: AtomicU8::new(0) }
+        Self { units, room: Semaphore::new(units as usize), pressure: AtomicU8::new(0) }
     }
 
     pub fn press(&self, pressure: Pressure) {
@@ -90,6 +91,13 @@ impl Admission {
     #[must_use]
     pub fn pressure(&self) -> Pressure {
         [Pressure::None, Pressure::High, Pressure::Critical][usize::from(self.pressure.load(Relaxed))]
+    }
+
+    /// Share of the room that is taken, 0 to 1.
+    #[must_use]
+    pub fn taken(&self) -> f64 {
+        let left = u32::try_from(self.room.available_permits()).unwrap_or(u32::MAX);
+        1.0 - f64::from(left) / f64::from(self.units.max(1))
     }
 
     /// Room for as long as it waits. None where there is none.
@@ -119,6 +127,7 @@ mod tests {
         let admission = Admission::new(50);
         let whole = admission.admit(Wants::Whole, false).unwrap();
         assert!(admission.admit(Wants::Head, false).is_none() && admission.admit(Wants::Whole, true).is_some());
+        assert!((admission.taken() - 0.96).abs() < 1e-9);
         drop(whole);
         assert!(admission.admit(Wants::Head, false).is_some());
         admission.press(Pressure::Critical);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use http::uri::{Authority, Scheme, Uri};
@@ -16,6 +16,11 @@ use wire::EdgeId;
 /// 0.9 s after it has gone.
 const EVERY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_millis(350);
+
+/// A probe that took so much longer than it may says that we have no time ourselves, and nothing of the other
+/// edge; for so many rounds that is believed.
+const LATE: Duration = Duration::from_millis(150);
+const LATE_ROUNDS: u32 = 3;
 
 #[derive(Debug)]
 pub struct Member {
@@ -86,8 +91,14 @@ impl Member {
         let client = ApiClient::new(PATIENCE);
         let url = format!("{}://{}/.tonearm/ping", self.scheme, self.authority);
         let component: &'static str = "shield";
+        let (mut since, mut late) = (Instant::now(), 0);
         while ended.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
             let answers = ping(&client, &url).await || ping(&client, &url).await;
+            late = if since.elapsed() > EVERY + 2 * PATIENCE + LATE { late + 1 } else { 0 };
+            since = Instant::now();
+            if !answers && (1..=LATE_ROUNDS).contains(&late) {
+                continue;
+            }
             let before = self.up.send_replace(answers);
             if answers != before {
                 tracing::info!(edge.id = %self.id, answers, "another edge is left out, or asked again");

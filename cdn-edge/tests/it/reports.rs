@@ -72,3 +72,45 @@ async fn a_drain_is_told_and_lets_listeners_finish() {
     assert_eq!([&first[..], &listener.rest().await.unwrap()].concat(), bytes);
     stopping.await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_held_is_told_once_and_again_when_it_changes() {
+    let (router, origin) = (router().await, Origin::start().await);
+    for n in 0..30 {
+        origin.put(&format!("trk-{n}/128/init.mp4"), Act::of(noise(n, 1000)));
+    }
+    let pieces = Arc::new(Semaphore::new(0));
+    origin.put("slow/a", Act { pieces: Some(pieces.clone()), ..Act::of(noise(99, CHUNK)) });
+    let url = router.url.clone();
+    let stage = Stage::before(&origin, |config| {
+        config.edge.routers = vec![url];
+        config.edge.report_interval = service::config::Span::from_millis(50);
+    })
+    .await;
+    for n in 0..30 {
+        get(&stage.at(&format!("trk-{n}/128/init.mp4"))).await;
+    }
+    let digests = || -> Vec<wire::held::HeldDigest> {
+        router.caught::<LoadReport>().into_iter().filter_map(|report| report.held).collect()
+    };
+    let holds = |key: &str| digests().last().is_some_and(|digest| digest.may_hold(key));
+    eventually("the last one is told", || async { holds("trk-29/128/seg-1.m4s") }).await;
+    let digest = digests().pop().unwrap();
+    assert_eq!((digest.folders, digest.bits.len()), (30, 38), "10 bits a folder");
+    assert!((0..30).all(|n| digest.may_hold(&format!("trk-{n}/128/x"))));
+    let wrong = (0..500).filter(|n| digest.may_hold(&format!("other-{n}/x"))).count();
+    assert!(wrong < 50, "{wrong} of 500");
+    let told = digests().len();
+    let slow = tokio::spawn({
+        let url = stage.at("slow/a");
+        async move { get(&url).await }
+    });
+    eventually("who waits is told of", || async {
+        router.caught::<LoadReport>().iter().any(|report| report.fills == 1 && report.fill_backlog > 0.0)
+    })
+    .await;
+    assert!(digests().len() <= told + 1, "a digest that has not changed is not told each time");
+    pieces.add_permits(100);
+    slow.await.unwrap();
+    eventually("it is held now", || async { holds("slow/b") }).await;
+}
