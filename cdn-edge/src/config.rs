@@ -41,6 +41,9 @@ pub struct EdgeConfig {
     /// HTTP/1.1, and the files are read again when they change.
     pub tls_certificate: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
+    /// JWK Set of the keys that tokens of URLs are signed with; with it, only signed URLs are served. It is read
+    /// again when it changes.
+    pub url_keys: Option<PathBuf>,
     /// The disk tier; one process at a time.
     pub cache_dir: PathBuf,
     /// Bytes of chunks in memory.
@@ -118,6 +121,7 @@ impl Default for EdgeConfig {
             cmsd: false,
             tls_certificate: None,
             tls_key: None,
+            url_keys: None,
             cache_dir: PathBuf::from("edge-cache"),
             cache_memory: ByteSize::mib(512),
             cache_disk: ByteSize::gib(20),

@@ -1,7 +1,8 @@
 //! An edge: the cache from which listeners stream.
 //!
 //! The path of one request: [`server`] accepts it on one of its threads, over TLS
-//! and HTTP/2 where the client will, [`server::answer`] reads its
+//! and HTTP/2 where the client will, [`server::gate`] lets signed URLs through where there
+//! are any, [`server::answer`] reads its
 //! [`request`], [`range`] and [`directives`] and makes its [`key`]. The [`library`] knows the [`object`]
 //! ([`vary`] chooses among several, [`reuse`] says whether it will do) or opens it, asking the [`origin`]
 //! or other edges before it ([`shield`]), once for all who wait; [`storable`], [`freshness`] and [`version`] say what its answer is good for. A

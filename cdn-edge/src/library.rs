@@ -127,17 +127,25 @@ impl Library {
         range: Option<RangeSpec>,
         now: Timestamp,
     ) -> Option<Opened> {
-        let object = self.held_for(key, request)?;
+        let object = self.cache.get(key)?.select(request)?;
+        let mut head = object.head();
+        if !head.has_seen(self.cache.purges.latest()) {
+            if !self.look_at_purges(&object) {
+                return None;
+            }
+            head = object.head();
+        }
         if !object.combinable && !self.has_all(&object, range) {
             return None;
         }
-        let how = match reuse(&object.head().life, now, asked) {
+        let how = match reuse(&head.life, now, asked) {
             Reuse::Fresh => How::Held,
             Reuse::Stale => How::Stale,
             Reuse::WhileRevalidate => How::Behind,
             Reuse::Ask if object.is_excused(now) => How::Away,
             Reuse::Ask | Reuse::AskForClient => return None,
         };
+        drop(head);
         Some(Opened { object, how, collapsed: false })
     }
 

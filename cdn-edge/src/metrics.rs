@@ -38,6 +38,8 @@ const DELIVERIES: Metric = Metric::new(
 const SPOOLED: Metric = Metric::new("edge_spool_records", "delivery records on disk that ingest does not have yet");
 const REPORTS: Metric = Metric::new("edge_reports_total", "load reports, by outcome: sent, failed");
 
+const URLS_REFUSED: Metric = Metric::new("edge_urls_refused_total", "requests without a good token, by reason");
+
 /// Handles, looked up once.
 #[derive(Debug)]
 pub struct Metrics {
@@ -76,6 +78,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Seldom enough to be looked up each time.
+    pub fn refused_url(&self, edge: &EdgeId, reason: &str) {
+        URLS_REFUSED.counter(&[("edge", edge.to_string()), ("reason", reason.to_owned())]).increment(1);
+    }
+
     #[must_use]
     pub fn new(edge: &EdgeId) -> Self {
         let own = || ("edge", edge.to_string());

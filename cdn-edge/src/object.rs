@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderMap;
-use wire::Timestamp;
+use wire::{EdgeId, Timestamp};
 
 use crate::fill::Fill;
 use crate::freshness::Life;
@@ -32,6 +32,8 @@ pub struct Object {
     pub key: Arc<CacheKey>,
     /// What a request must have to get it, beside the key.
     pub selectors: Selectors,
+    /// The edge that gave its head; none where the origin did.
+    pub filled_by: Option<EdgeId>,
     /// Whether parts of it from different answers may be put together (RFC 9110, section 15.3.7.3). Where
     /// not, it is of use only as far as its one answer went.
     pub combinable: bool,
@@ -70,6 +72,7 @@ impl Object {
             disk_bytes: AtomicU64::new(0),
             fills: Mutex::new(Vec::new()),
             selectors: description.selectors,
+            filled_by: description.filled_by,
         }
     }
 
@@ -90,7 +93,9 @@ impl Object {
 
     #[must_use]
     pub fn description(&self) -> Description {
-        Description::new(self.head().status, self.size(), &self.head().headers, self.selectors.clone())
+        let head = self.head();
+        let told = Description::new(head.status, self.size(), &head.headers, self.selectors.clone());
+        told.filled_by(self.filled_by.clone())
     }
 
     #[must_use]

@@ -20,6 +20,7 @@ use service::Health;
 use service::health::Status;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
+use wire::EdgeId;
 
 use crate::key::CacheKey;
 use crate::metrics::Metrics;
@@ -76,6 +77,8 @@ impl Ask {
 /// What it answered.
 #[derive(Debug)]
 pub struct Answer {
+    /// The edge that gave it; none where the origin did.
+    pub by: Option<EdgeId>,
     pub status: StatusCode,
     pub headers: HeaderMap,
     /// From the request to the head.
@@ -105,7 +108,7 @@ impl Answer {
         let length = HttpBody::size_hint(&incoming).exact();
         let part = part(head.status, &head.headers, length);
         let body = Body { incoming, idle_timeout, waiting: None, edge: None, _permit: permit };
-        Self { status: head.status, headers: head.headers, delay, length, part, body }
+        Self { by: None, status: head.status, headers: head.headers, delay, length, part, body }
     }
 }
 

@@ -6,6 +6,7 @@ pub mod answer;
 pub mod clients;
 pub mod connection;
 pub mod counters;
+pub mod gate;
 pub mod meter;
 pub mod pass;
 pub mod read;
@@ -33,6 +34,7 @@ use crate::seal::Seal;
 use admission::Admission;
 use clients::{Clients, Limits};
 use counters::Counters;
+use gate::Gate;
 
 /// As long as the kernel allows by default; connections beyond it see their SYN dropped and try again.
 const BACKLOG: i32 = 4096;
@@ -59,6 +61,8 @@ pub struct Shared {
     pub cors: bool,
     /// Knows the requests of other edges; none outside a fleet.
     pub seal: Option<Seal>,
+    /// Lets signed URLs through and no others; none where all are open.
+    pub gate: Option<Gate>,
     /// None where clients speak without TLS.
     pub tls: Option<tls::Acceptor>,
     pub connections: Arc<Semaphore>,
@@ -81,6 +85,7 @@ impl Shared {
         http: HttpConfig,
         tls: Option<tls::Acceptor>,
         seal: Option<Seal>,
+        gate: Option<Gate>,
     ) -> Self {
         let mut noise = vec![0; TEST_CHUNK];
         rand::rng().fill_bytes(&mut noise);
@@ -101,6 +106,7 @@ impl Shared {
             max_streams: edge.max_streams.div_ceil(threads(edge)) as u64,
             tls,
             seal,
+            gate,
             test_chunk: noise.into(),
             test_chunks: Arc::new(Semaphore::new(TEST_CHUNKS)),
             http,

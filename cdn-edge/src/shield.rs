@@ -157,6 +157,7 @@ impl Shield {
         }
         let mut answer = Answer::new(response, asked.elapsed(), self.idle_timeout, permit);
         answer.body.keeps(busy);
+        answer.by = Some(member.id.clone());
         Ok(answer)
     }
 

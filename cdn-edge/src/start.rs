@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use service::auth::AdminToken;
 use service::client::ApiClient;
 use service::health::Status;
+use service::url_keys::UrlKeys;
 use service::{Health, Running, Shutdown, Starting};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -32,6 +33,7 @@ use crate::purge;
 use crate::respond;
 use crate::seal::Seal;
 use crate::server::counters::Counters;
+use crate::server::gate::Gate;
 use crate::server::tls::{Acceptor, Certificate};
 use crate::server::{self, Shared};
 use crate::shield::Shield;
@@ -102,7 +104,8 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let (deliveries, sending) = deliveries(&config, &health, &metrics, &give_up).await?;
     let counters: Vec<Arc<Counters>> = listeners.iter().map(|_| Arc::default()).collect();
     let tls = tls(&config, &health, &ended)?;
-    let shared = Arc::new(Shared::new(library.clone(), deliveries, &config.edge, config.http.clone(), tls, seal));
+    let gate = gate(&config, &health, &ended)?;
+    let shared = Arc::new(Shared::new(library.clone(), deliveries, &config.edge, config.http.clone(), tls, seal, gate));
     let admission = shared.admission.clone();
     let serving = listeners.into_iter().zip(&counters).enumerate().map(|(number, (listener, counters))| {
         server::serve(number, listener, shared.clone(), counters.clone(), stop.clone())
@@ -179,6 +182,14 @@ fn origin(config: &Config, health: &Health, metrics: &Arc<Metrics>) -> anyhow::R
         https: edge.tls_certificate.is_some(),
     };
     Ok((origin, rules))
+}
+
+/// The keys of signed URLs, which are looked after until `ended`.
+fn gate(config: &Config, health: &Health, ended: &Shutdown) -> anyhow::Result<Option<Gate>> {
+    let Some(path) = &config.edge.url_keys else { return Ok(None) };
+    let keys = Arc::new(UrlKeys::load(path, None)?);
+    tokio::spawn(keys.clone().watch(health.clone(), ended.clone()));
+    Ok(Some(Gate::new(keys)))
 }
 
 /// The listeners' certificate, which is looked after until `ended`.

@@ -68,6 +68,13 @@ pub struct RouterConfig {
     pub log_queue: usize,
     /// Listener networks (/24, /48) whose measurements are held, at about 100 bytes per measured edge.
     pub networks_max: u64,
+    /// JWK Set with the key that tokens of media URLs are made with; without it URLs are not signed. It is read
+    /// again when it changes.
+    pub url_keys: Option<PathBuf>,
+    /// The id of that key in the set.
+    pub url_key: String,
+    /// How long a URL is good: longer than anybody listens without asking again.
+    pub url_ttl: Span,
     /// Networks of proxies whose `Forwarded` or `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -89,6 +96,9 @@ impl Default for RouterConfig {
             recent_memory: ByteSize::mib(32),
             log_queue: 8192,
             networks_max: 100_000,
+            url_keys: None,
+            url_key: String::new(),
+            url_ttl: Span::from_secs(6 * 3600),
             trusted_proxies: Vec::new(),
         }
     }
@@ -117,6 +127,12 @@ impl Section for RouterConfig {
             if !(Span::from_millis(10)..=Span::from_secs(3600)).contains(&span) {
                 problems.add(key, "must be 10 ms to 1 h");
             }
+        }
+        if self.url_keys.is_some() {
+            problems.require("url_key", &self.url_key);
+        }
+        if !(Span::from_secs(60)..=Span::from_secs(30 * 24 * 3600)).contains(&self.url_ttl) {
+            problems.add("url_ttl", "must be 1 minute to 30 days");
         }
         for (key, none) in [
             ("tracks_max", self.tracks_max == 0),

@@ -1,7 +1,7 @@
 //! The listener's routes: what players ask, and what operators and edges tell.
 
 mod measurements;
-mod media_url;
+pub(crate) mod media_url;
 mod operators;
 mod players;
 mod pops;
@@ -50,6 +50,8 @@ pub(crate) struct App {
     pub(crate) addresses: AddressRule,
     pub(crate) report_max_age: Duration,
     pub(crate) counts: players::Counts,
+    /// None where media URLs are not signed.
+    pub(crate) signer: Option<media_url::Signer>,
 }
 
 pub(crate) use players::Counts;

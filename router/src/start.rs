@@ -6,15 +6,17 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use service::address::AddressRule;
 use service::auth::AdminToken;
+use service::url_keys::UrlKeys;
 use service::{Health, Running, Shutdown, Starting, limits};
 use sqlx::PgPool;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use wire::topic::Topic;
 
-use crate::config::Config;
+use crate::config::{Config, RouterConfig};
 use crate::decide::Decider;
 use crate::explain::Archive;
+use crate::http::media_url::Signer;
 use crate::http::{App, Counts, routes};
 use crate::listeners::Estimates;
 use crate::log::{self, Sender};
@@ -52,6 +54,9 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     tasks.spawn(prober.run(snapshots, stop.clone()));
     tasks.spawn(watch::run(app.clone(), health.clone(), stop.clone()));
     tasks.spawn(sender.run(stop.clone(), config.http.drain_timeout.0));
+    if let Some(signer) = &app.signer {
+        tasks.spawn(signer.keys().clone().watch(health.clone(), stop.clone()));
+    }
     let routes = routes(app, AdminToken::new(&config.auth));
     let routes = limits::complete(routes, OPENAPI, &health, &config.http);
     health.ready();
@@ -85,6 +90,7 @@ fn build(
         addresses: AddressRule::new(router.trusted_proxies.clone()),
         report_max_age: router.report_max_age.0,
         counts: Counts::new(),
+        signer: signer(router)?,
     };
     Ok((Arc::new(app), sender))
 }
@@ -98,6 +104,12 @@ async fn first_refresh(config: &Config, app: &Arc<App>, tasks: &mut JoinSet<()>,
     tasks.spawn(app.refresher.clone().fleet_loop(every, stop.clone()));
     // Either way the loop goes on.
     let _ = tokio::time::timeout(FIRST_TRACKS, wait).await;
+}
+
+fn signer(router: &RouterConfig) -> anyhow::Result<Option<Signer>> {
+    let Some(path) = &router.url_keys else { return Ok(None) };
+    let keys = UrlKeys::load(path, Some(&router.url_key))?;
+    Ok(Some(Signer::new(Arc::new(keys), &router.url_key, router.url_ttl.0)))
 }
 
 /// Serves until the listener has drained, then stops the rest: what was answered has been put into the

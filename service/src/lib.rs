@@ -27,6 +27,7 @@ pub mod problem;
 pub mod running;
 pub mod shutdown;
 pub mod telemetry;
+pub mod url_keys;
 
 pub use health::Health;
 pub use problem::Problem;

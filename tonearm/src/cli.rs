@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::edge::EdgeArgs;
-use crate::{audit, dlq, erase, keys, listen, objects, purge, royalties, warm};
+use crate::{audit, dlq, erase, keys, listen, objects, purge, royalties, sign, warm};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -51,6 +51,9 @@ pub(crate) enum Command {
     Warm(warm::Options),
     /// Show what edges hold of an object
     Objects(objects::Options),
+    /// Make tokens of media URLs, and the keys for them
+    #[command(subcommand)]
+    Sign(sign::Command),
     /// Listen to a track as a player does
     Listen(listen::Options),
 }

@@ -13,6 +13,7 @@ mod objects;
 mod purge;
 mod role;
 mod royalties;
+mod sign;
 mod warm;
 
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Dlq(command) => dlq::run(command),
         Command::Royalties(command) => royalties::run(command),
         Command::Erase(options) => erase::run(&options),
+        Command::Sign(command) => sign::run(&command),
         Command::Listen(options) => listen::run(options),
     }?;
     Ok(ExitCode::SUCCESS)

@@ -26,6 +26,7 @@ pub mod load;
 pub mod measurement;
 pub mod tally;
 pub mod time;
+pub mod token;
 pub mod topic;
 pub mod track;
 

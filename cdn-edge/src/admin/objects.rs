@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::header;
+use http::{HeaderMap, header};
 use serde::Serialize;
 use service::Problem;
 use service::problem::fresh_json;
-use wire::{FieldError, Timestamp};
+use wire::{EdgeId, FieldError, Timestamp};
 
 use super::Admin;
 use crate::cache::Cache;
 use crate::freshness::Life;
-use crate::object::{CHUNK, Head, Object};
+use crate::object::{CHUNK, Object};
 use crate::purge;
 use crate::vary::Selectors;
 
@@ -54,7 +54,7 @@ struct Held {
     fills: usize,
     #[serde(flatten)]
     freshness: Freshness,
-    /// The cache before us that gave it, by the name in its `Cache-Status`, or `origin`.
+    /// The edge or the cache that gave it, or `origin`.
     filled_by: String,
     /// When it came, or was last confirmed.
     filled_at: Option<Timestamp>,
@@ -117,7 +117,7 @@ fn tell(cache: &Cache, object: &Arc<Object>, now: Timestamp) -> Held {
         disk: runs(on_disk.iter().map(|chunk| (start(*chunk), start(*chunk) + object.chunk_len(*chunk)))),
         fills: object.running_fills().len(),
         freshness: freshness(&head.life, now),
-        filled_by: filled_by(&head),
+        filled_by: filled_by(object.filled_by.as_ref(), &head.headers),
         filled_at: Timestamp::from_millis(head.life.came),
     }
 }
@@ -141,12 +141,14 @@ fn freshness(life: &Life, now: Timestamp) -> Freshness {
     }
 }
 
-/// The nearest cache that the answer has come through says so last (RFC 9211, section 2).
-fn filled_by(head: &Head) -> String {
-    let mut members = head.headers.get_all("cache-status").iter().filter_map(|value| value.to_str().ok());
+/// An edge of the fleet; else the nearest cache that the answer has come through, which says so last
+/// (RFC 9211, section 2); else the origin.
+fn filled_by(edge: Option<&EdgeId>, headers: &HeaderMap) -> String {
+    let mut members = headers.get_all("cache-status").iter().filter_map(|value| value.to_str().ok());
     let last =
         members.next_back().and_then(|value| value.rsplit(',').next()).and_then(|member| member.split(';').next());
-    last.map(|name| name.trim().trim_matches('"')).filter(|name| !name.is_empty()).unwrap_or("origin").to_owned()
+    let cache = last.map(|name| name.trim().trim_matches('"')).filter(|name| !name.is_empty());
+    edge.map(EdgeId::as_str).or(cache).unwrap_or("origin").to_owned()
 }
 
 /// Neighbours together, as first and last byte.
@@ -164,8 +166,6 @@ fn runs(pieces: impl Iterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, StatusCode};
-
     use super::*;
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
             for value in values {
                 headers.append("cache-status", value.parse().unwrap());
             }
-            filled_by(&Head::new(StatusCode::OK, headers, Life::of_age(0), &HeaderMap::new()))
+            filled_by(None, &headers)
         };
         assert_eq!(by(&[]), "origin");
         assert_eq!(by(&["far; hit, fra-2; fwd=uri-miss; stored", "\"near\"; hit; ttl=5"]), "near");

@@ -176,7 +176,7 @@ impl Library {
             Some(part) => (StatusCode::OK, Some(part.size)),
             None => (answer.status, answer.length),
         };
-        let description = Description::new(status, size, &headers, selectors);
+        let description = Description::new(status, size, &headers, selectors).filled_by(answer.by.clone());
         let id = self.cache.new_id();
         Arc::new(Object::new(id, wish.key.clone(), description, life, &self.shared_head))
     }

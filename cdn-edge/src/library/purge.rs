@@ -78,7 +78,7 @@ impl Library {
     }
 
     #[cold]
-    fn look_at_purges(&self, object: &Arc<Object>) -> bool {
+    pub(super) fn look_at_purges(&self, object: &Arc<Object>) -> bool {
         let latest = self.cache.purges.latest();
         let head = object.head().clone();
         let purged = self.cache.purges.of(&object.key, &head.headers);

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
-use wire::Timestamp;
+use wire::{EdgeId, Timestamp};
 
 use crate::conditions::Validators;
 use crate::freshness::{self, Life};
@@ -110,6 +110,9 @@ pub struct Description {
     headers: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub selectors: Selectors,
+    /// The edge that gave it; none where the origin did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filled_by: Option<EdgeId>,
 }
 
 impl Description {
@@ -117,7 +120,12 @@ impl Description {
     pub fn new(status: StatusCode, size: Option<u64>, headers: &HeaderMap, selectors: Selectors) -> Self {
         let text = |value: &HeaderValue| value.as_bytes().iter().map(|&byte| char::from(byte)).collect();
         let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-        Self { status: status.as_u16(), size, headers, selectors }
+        Self { status: status.as_u16(), size, headers, selectors, filled_by: None }
+    }
+
+    #[must_use]
+    pub fn filled_by(self, filled_by: Option<EdgeId>) -> Self {
+        Self { filled_by, ..self }
     }
 
     #[must_use]

@@ -10,11 +10,13 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use service::Problem;
+use wire::token::Refusal;
 use wire::{FieldError, ObjectKey, Timestamp};
 
 use super::Shared;
 use super::clients::Place;
 use super::counters::Counters;
+use super::gate;
 use super::meter::{Framing, Meter};
 use super::tcp::Tcp;
 use crate::body::EdgeBody;
@@ -71,9 +73,15 @@ impl Answerer {
     /// The response, with its transcript where it is about what an origin has.
     pub async fn answer(&self, request: Request<Incoming>) -> Answered {
         self.counters.requests.fetch_add(1, Relaxed);
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         if let Some(own) = self.own(&head).or_else(|| self.over_the_rate(&head)) {
             return (own, None);
+        }
+        if let Some(gate) = &self.shared.gate
+            && !self.is_internal(&head)
+            && let Err(refusal) = gate.admit(&mut head, Timestamp::now())
+        {
+            return (self.refuse(refusal), None);
         }
         let mut answered = match self.shared.library.origin.is_web() {
             true => self.web(&head, body).await,
@@ -114,6 +122,11 @@ impl Answerer {
     pub(super) fn too_busy(&self) -> Response<EdgeBody> {
         self.shared.library.metrics.refused_overload.increment(1);
         respond::problem(&Problem::unavailable("more requests are under way than this edge serves at a time", 1))
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Response<EdgeBody> {
+        self.shared.library.metrics.refused_url(&self.shared.edge, refusal.kind());
+        respond::problem(&Problem::new(StatusCode::FORBIDDEN, refusal.kind(), refusal.to_string()))
     }
 
     /// The request is another edge's of our fleet.
@@ -219,7 +232,7 @@ impl Answerer {
         let arrival = Arrival {
             begun: Instant::now(),
             started_at: Timestamp::now(),
-            decision_id: request::decision_id(&head.uri),
+            decision_id: request::decision_id(&head.uri).or_else(|| gate::decision(head)),
             head: is_head,
             client: self.client,
             cmcd: self.shared.deliveries.wanted().then(|| cmcd::of(head.uri.query(), &head.headers)).flatten(),

@@ -10,8 +10,11 @@ use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use service::{Running, Shutdown};
 use wire::delivery::DeliveryBatch;
+use wire::token::keys::{KeySet, Kind, with_new};
+use wire::token::{Claims, sign};
 use wire::{EdgeId, PopId};
 
+use crate::admin::object;
 use crate::catcher::Catcher;
 use crate::client::{get, get_range, open, send};
 use crate::killed::spawn;
@@ -209,4 +212,29 @@ async fn what_was_purged_here_is_new_from_the_parent_too() {
     let purged = api.send(Method::POST, &format!("{}/v1/purge", child.admin), Some(("application/json", order))).await;
     assert!(purged.unwrap().status.is_success());
     assert_eq!(get(&child.at("song")).await.bytes(), &new);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edges_ask_each_other_without_tokens_and_say_who_filled_them() {
+    let origin = Origin::start().await;
+    let bytes = noise(5, CHUNK + 1);
+    origin.put("a/song", Act::of(bytes.clone()));
+    let dir = tempfile::tempdir().unwrap();
+    let (path, set) = (dir.path().join("keys.json"), with_new(Kind::Hmac, "k", None).unwrap());
+    std::fs::write(&path, &set).unwrap();
+    let parent = edge(&origin, "fra-1", &free_url(), |config| config.edge.url_keys = Some(path.clone())).await;
+    let child = Stage::before(&origin, |config| {
+        config.edge.id = EdgeId::new("waw-1").unwrap();
+        config.edge.parents = named(&[("fra-1", parent.url.clone())]);
+        config.edge.url_keys = Some(path.clone());
+    })
+    .await;
+    let exp = wire::Timestamp::now().as_millis() / 1000 + 60;
+    let claims = Claims { path: "/a/".into(), exp, nbf: None, tier: None, decision_id: None };
+    let token = sign(&KeySet::parse(set.as_bytes()).unwrap(), "k", &claims).unwrap();
+    assert_eq!(get(&child.at(&format!(".tonearm/t/{token}/a/song"))).await.bytes(), &bytes);
+    assert_eq!(origin.asked().len(), 1);
+    assert_eq!(get(&format!("{}/a/song", parent.url)).await.status, 403, "a stranger needs a token there, too");
+    assert_eq!(object(&child, "a/song").await.json()["filled_by"], "fra-1");
+    parent.running.stop().await.unwrap();
 }

@@ -18,6 +18,7 @@ mod purge;
 mod purge_model;
 mod reports;
 mod rfc;
+mod signed;
 mod warm;
 mod web_bad_days;
 mod web_proxy;

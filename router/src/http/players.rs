@@ -14,8 +14,9 @@ use service::Problem;
 use service::problem::fresh_json;
 use url::form_urlencoded;
 use wire::decision::{Candidate, Decision, RouteAnswer, RouteCandidate, Via};
-use wire::{ClientNet, FieldError, TrackId};
+use wire::{ClientNet, FieldError, ObjectKey, Timestamp, TrackId};
 
+use super::media_url::Signer;
 use super::{App, listener_of, media_url, parameter};
 use crate::decide::Question;
 use crate::fleet::Fleet;
@@ -73,7 +74,7 @@ pub(super) async fn route(
     let track = track_parameter(query.as_deref().unwrap_or_default())?;
     let net = ClientNet::of(listener_of(&app, peer, &headers));
     let decided = decide(&app, Question { track: &track, net, via: Via::Route }).await?;
-    Ok(fresh_json(answer(decided)))
+    Ok(fresh_json(answer(app.signer.as_ref(), decided)))
 }
 
 pub(super) async fn play(
@@ -85,7 +86,7 @@ pub(super) async fn play(
     let track = parameter("track", path)?;
     let net = ClientNet::of(listener_of(&app, peer, &headers));
     let decided = decide(&app, Question { track: &track, net, via: Via::Play }).await?;
-    let first = answer(decided).candidates.into_iter().next();
+    let first = answer(app.signer.as_ref(), decided).candidates.into_iter().next();
     // A live track has one or the other, and a decision has a candidate.
     let url = first.and_then(|first| first.url.or(first.hls_url));
     let url = url.ok_or_else(|| Problem::internal(&"a decision led to no URL"))?;
@@ -144,26 +145,40 @@ fn put_down(app: &App, decision: &Decision) {
     app.log.put(decision.decision_id, json);
 }
 
-fn answer(decided: Decided) -> RouteAnswer {
+fn answer(signer: Option<&Signer>, decided: Decided) -> RouteAnswer {
     let Decided { decision, snapshot, track } = decided;
     let id = decision.decision_id;
     let candidates = decision.candidates.into_iter();
+    // One token for all candidates: any of them may be played from.
+    let signed = |key: &Option<ObjectKey>| {
+        let key = key.clone()?;
+        let token = signer.and_then(|signer| signer.token(&key, id, Timestamp::now()));
+        Some((key, token))
+    };
+    let keys = Keys { progressive: signed(&track.progressive_key), hls: signed(&track.hls_key) };
     RouteAnswer {
         decision_id: id,
         policy: decision.policy,
         ttl_s: decision.ttl_s,
-        candidates: candidates.filter_map(|inputs| for_player(&snapshot.fleet, &track, id, inputs)).collect(),
+        candidates: candidates.filter_map(|inputs| for_player(&snapshot.fleet, &keys, id, inputs)).collect(),
         excluded: decision.excluded,
     }
 }
 
+/// What a track is played from, each with its token.
+struct Keys {
+    progressive: Option<(ObjectKey, Option<String>)>,
+    hls: Option<(ObjectKey, Option<String>)>,
+}
+
 /// Always some: the candidate was chosen from this fleet.
-fn for_player(fleet: &Fleet, track: &Track, id: wire::DecisionId, inputs: Candidate) -> Option<RouteCandidate> {
+fn for_player(fleet: &Fleet, keys: &Keys, id: wire::DecisionId, inputs: Candidate) -> Option<RouteCandidate> {
     let site = fleet.find(&inputs.edge)?;
-    let url_of = |key| media_url::object(&site.edge.url, key, id);
+    let url_of =
+        |(key, token): &(ObjectKey, Option<String>)| media_url::object(&site.edge.url, key, id, token.as_deref());
     Some(RouteCandidate {
-        url: track.progressive_key.as_ref().map(url_of),
-        hls_url: track.hls_key.as_ref().map(url_of),
+        url: keys.progressive.as_ref().map(url_of),
+        hls_url: keys.hls.as_ref().map(url_of),
         probe_url: format!("{}/.tonearm/ping", site.edge.url),
         inputs,
     })
