@@ -1,8 +1,10 @@
 //! Instants, in milliseconds since the Unix epoch, written as RFC 3339 in UTC.
 
+mod rfc3339;
+
 use std::fmt;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// 2200-01-01: later than any clock we could be asked to believe, and inside what ClickHouse's
@@ -52,13 +54,13 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_datetime().to_rfc3339_opts(SecondsFormat::Millis, true))
+        f.write_str(rfc3339::write(self.0).as_str())
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(rfc3339::write(self.0).as_str())
     }
 }
 
@@ -89,9 +91,9 @@ impl de::Visitor<'_> for TimestampVisitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
-        DateTime::parse_from_rfc3339(text)
-            .ok()
-            .and_then(|t| Timestamp::from_millis(t.timestamp_millis()))
+        rfc3339::read(text)
+            .or_else(|| DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis()))
+            .and_then(Timestamp::from_millis)
             .ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
     }
 }
