@@ -16,6 +16,9 @@ use crate::geo::Place;
 use crate::privacy::{self, Pseudonyms};
 use crate::producer::{ENVELOPE_BYTES, MESSAGE_BYTES};
 
+/// What most payloads fit into with their numbers: a buffer that begins small is copied until it is as large.
+const USUAL_BYTES: usize = 1024;
+
 /// What Kafka gets for one element.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Message {
@@ -28,8 +31,9 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn new(id: Uuid, key: impl Into<String>, payload: &impl Serialize) -> Self {
-        let payload = serde_json::to_vec(payload).expect("wire payloads are structs of texts, numbers and lists");
-        Self { id, key: key.into(), payload }
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut bytes, payload).expect("wire payloads are structs of texts, numbers and lists");
+        Self { id, key: key.into(), payload: bytes }
     }
 
     /// What it takes as a record of the spool, at most, once it is numbered.

@@ -3,6 +3,8 @@
 mod extra;
 mod read;
 
+use std::io::Write;
+
 use serde::{Deserialize, Serialize};
 
 pub use extra::{Extra, MAX_EXTRA, Members};
@@ -191,9 +193,7 @@ pub const NUMBER_BYTES: usize = ",\"ingest_seq\":18446744073709551615".len();
 pub fn number(event: &mut Vec<u8>, ingest_seq: u64) {
     let closed = event.pop();
     debug_assert_eq!(closed, Some(b'}'), "a serialised struct ends so");
-    event.extend_from_slice(b",\"ingest_seq\":");
-    event.extend_from_slice(ingest_seq.to_string().as_bytes());
-    event.push(b'}');
+    write!(event, ",\"ingest_seq\":{ingest_seq}}}").expect("memory takes it");
 }
 
 /// How an event was written when it came.

@@ -37,8 +37,13 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, FieldError> {
     if json.trim_ascii_start().first() != Some(&b'{') {
         return Err(FieldError::new(".", "must be a JSON object"));
     }
-    // Keeping track of the path doubles the cost of parsing: only a refusal pays for it.
-    if let Ok(value) = serde_json::from_slice(json) {
+    // Keeping track of the path doubles the cost of parsing: only a refusal pays for it. Nor is each text looked
+    // through for UTF-8 where the whole is.
+    let value = match std::str::from_utf8(json) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(json),
+    };
+    if let Ok(value) = value {
         return Ok(value);
     }
     let mut deserializer = serde_json::Deserializer::from_slice(json);
