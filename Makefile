@@ -6,7 +6,7 @@ BENCHES := event route hit edge stores ingest
 
 FUZZ := events cloud_event cmcd listens inflate
 
-.PHONY: check-clients check-openapi chaos-ingest fuzz up down reset deps test lint bench $(addprefix bench-,$(BENCHES))
+.PHONY: check-clients check-openapi chaos-ingest chaos-edge fuzz up down reset deps test lint bench $(addprefix bench-,$(BENCHES))
 
 # Builds and starts everything on this machine, plays one listen, and stays until Ctrl-C; with DETACH=1 it returns then.
 up: deps
@@ -35,6 +35,11 @@ test: deps
 chaos-ingest: deps
 	cargo build --locked -p tonearm -p devstack --bins
 	ROUNDS=$(or $(ROUNDS),20) SEED=$(SEED) cargo test --locked -p tonearm --test chaos
+
+# Kills an edge in mid-fill, again and again on the same folder: no listener ever gets a wrong byte. ROUNDS=50.
+chaos-edge: deps
+	cargo build --locked -p devstack --bins
+	ROUNDS=$(or $(ROUNDS),50) cargo test --locked -p cdn-edge --test it -- --nocapture killed::
 
 # Formatting, clippy with warnings denied, and docker-compose.yml against compose's own rules.
 lint: deps

@@ -1,6 +1,6 @@
-//! Random purges, changes of the origin and restarts, against a cache of thirty lines.
+//! Random purges, changes and failures of the origin, and restarts, against a cache of forty lines.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -25,6 +25,8 @@ enum Operation {
     Get(usize),
     /// The origin has another version.
     Change(usize),
+    /// The origin answers with an error, or does so no more.
+    Fail(usize),
     Purge(What, bool),
     Restart,
 }
@@ -38,7 +40,8 @@ fn operation() -> impl Strategy<Value = Operation> {
     ];
     prop_oneof![
         12 => key.clone().prop_map(Operation::Get),
-        6 => key.prop_map(Operation::Change),
+        6 => key.clone().prop_map(Operation::Change),
+        3 => key.prop_map(Operation::Fail),
         6 => (what, any::<bool>()).prop_map(|(what, soft)| Operation::Purge(what, soft)),
         1 => Just(Operation::Restart),
     ]
@@ -49,17 +52,20 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct Reference {
     origin: HashMap<usize, u32>,
     held: HashMap<usize, (u32, bool)>,
+    failing: HashSet<usize>,
 }
 
 impl Reference {
-    /// The version that is served, and whether the origin is asked for it.
-    fn get(&mut self, key: usize) -> (u32, bool) {
+    /// The version that is served, none where the origin's failure is, and whether the origin is asked.
+    fn get(&mut self, key: usize) -> (Option<u32>, bool) {
         let newest = self.origin.get(&key).copied().unwrap_or(0);
         match self.held.get(&key) {
-            Some((version, false)) => (*version, false),
+            Some((version, false)) => (Some(*version), false),
+            // Nothing allows to serve it stale, and it stays what it is.
+            _ if self.failing.contains(&key) => (None, true),
             _ => {
                 self.held.insert(key, (newest, false));
-                (newest, true)
+                (Some(newest), true)
             }
         }
     }
@@ -78,8 +84,13 @@ impl Reference {
     }
 }
 
-fn script(web: &Web, key: usize, version: u32) {
+fn script(web: &Web, reference: &Reference, key: usize) {
     let (name, tags) = KEYS[key];
+    if reference.failing.contains(&key) {
+        web.put(&format!("/{name}"), [Reply::new(503, &[], "failing")]);
+        return;
+    }
+    let version = reference.origin.get(&key).copied().unwrap_or(0);
     let etag = format!("\"{version}\"");
     let headers = [("Cache-Control", "max-age=600"), ("ETag", &*etag), ("Cache-Tag", tags)];
     web.put(&format!("/{name}"), [Reply::new(200, &headers, format!("{name} {version}"))]);
@@ -91,13 +102,21 @@ async fn apply(stage: &mut Stage, web: &Web, reference: &mut Reference, operatio
             let asked = web.heard().len();
             let got = get(&stage.at(KEYS[key].0)).await;
             let (version, asks) = reference.get(key);
-            assert_eq!(got.bytes(), format!("{} {version}", KEYS[key].0).as_bytes());
+            match version {
+                Some(version) => assert_eq!(got.bytes(), format!("{} {version}", KEYS[key].0).as_bytes()),
+                None => assert_eq!(got.status, 503),
+            }
             assert_eq!(web.heard().len() > asked, asks, "{}: {:?}", KEYS[key].0, got.headers);
         }
         Operation::Change(key) => {
-            let version = reference.origin.entry(key).or_default();
-            *version += 1;
-            script(web, key, *version);
+            *reference.origin.entry(key).or_default() += 1;
+            script(web, reference, key);
+        }
+        Operation::Fail(key) => {
+            if !reference.failing.remove(&key) {
+                reference.failing.insert(key);
+            }
+            script(web, reference, key);
         }
         Operation::Purge(what, soft) => {
             let host = stage.url.strip_prefix("http://").unwrap();
@@ -124,9 +143,9 @@ fn purges_are_as_a_reference_has_them() {
     let outcome = runner.run(&proptest::collection::vec(operation(), 1..60), |operations| {
         runtime.block_on(async {
             let web = Web::start().await;
-            (0..KEYS.len()).for_each(|key| script(&web, key, 0));
-            let mut stage = Stage::public(&web, |_| ()).await;
             let mut reference = Reference::default();
+            (0..KEYS.len()).for_each(|key| script(&web, &reference, key));
+            let mut stage = Stage::public(&web, |_| ()).await;
             for operation in operations {
                 apply(&mut stage, &web, &mut reference, operation).await;
             }
