@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 
 use crate::key::KeyRef;
+use crate::seal::EDGE;
 use crate::vary::Selectors;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -64,6 +65,8 @@ impl Gateway {
         let mut headers = request.clone();
         let trailers = accepts_trailers(request);
         end_to_end(&mut headers);
+        // Between edges, and no origin's affair.
+        headers.remove(EDGE);
         if version == Version::HTTP_2 {
             one_cookie(&mut headers);
         }

@@ -77,17 +77,18 @@ impl Answerer {
         if let Some(own) = self.own(&head).or_else(|| self.over_the_rate(&head)) {
             return (own, None);
         }
+        let internal = self.is_internal(&head);
         if let Some(gate) = &self.shared.gate
-            && !self.is_internal(&head)
+            && !internal
             && let Err(refusal) = gate.admit(&mut head, Timestamp::now())
         {
             return (self.refuse(refusal), None);
         }
         let mut answered = match self.shared.library.origin.is_web() {
-            true => self.web(&head, body).await,
-            false => self.bucket(&head).await,
+            true => self.web(&head, body, internal).await,
+            false => self.bucket(&head, internal).await,
         };
-        if self.is_internal(&head) {
+        if internal {
             // Another edge's fill: its listeners' deliveries are its to tell.
             answered.1 = None;
         }
@@ -155,7 +156,7 @@ impl Answerer {
     }
 
     /// Objects of a bucket are only read here.
-    async fn bucket(&self, head: &Parts) -> Answered {
+    async fn bucket(&self, head: &Parts, internal: bool) -> Answered {
         match head.method {
             Method::GET | Method::HEAD => {}
             Method::OPTIONS => return (preflight(), None),
@@ -165,7 +166,7 @@ impl Answerer {
             Ok(text) => text,
             Err(error) => return (respond::problem(&error.into()), None),
         };
-        let wanted = self.wanted(head, KeyRef::object(&text));
+        let wanted = self.wanted(head, KeyRef::object(&text), internal);
         if let Some(opened) = self.find(&wanted) {
             return self.held(&wanted, opened).await;
         }
@@ -177,13 +178,13 @@ impl Answerer {
     }
 
     /// Reads come from the cache where they may; everything else is the origin's to answer.
-    async fn web(&self, head: &Parts, body: Incoming) -> Answered {
+    async fn web(&self, head: &Parts, body: Incoming, internal: bool) -> Answered {
         let (host, target) = match self.target(head) {
             Ok(target) => target,
             Err(refusal) => return (*refusal, None),
         };
-        let https = if self.is_internal(head) { forward::was_https(&head.headers) } else { self.https };
-        let wanted = self.wanted(head, KeyRef { https, host: &host, target: &target });
+        let https = if internal { forward::was_https(&head.headers) } else { self.https };
+        let wanted = self.wanted(head, KeyRef { https, host: &host, target: &target }, internal);
         if self.shared.cors && is_preflight(head) {
             return (preflight(), None);
         }
@@ -223,11 +224,11 @@ impl Answerer {
         head.uri.path() == "*" || head.headers.get(header::MAX_FORWARDS).is_some_and(|left| left == "0")
     }
 
-    fn wanted<'a>(&self, head: &'a Parts, key: KeyRef<'a>) -> Wanted<'a> {
+    fn wanted<'a>(&self, head: &'a Parts, key: KeyRef<'a>, internal: bool) -> Wanted<'a> {
         let is_head = head.method == Method::HEAD;
         let range = head.headers.get(header::RANGE).filter(|_| !is_head);
         // In a fleet a reload by one listener is no reason to ask the origin.
-        let heeded = self.shared.public || self.is_internal(head);
+        let heeded = self.shared.public || internal;
         let asked = if heeded { RequestDirectives::of(&head.headers) } else { RequestDirectives::default() };
         let arrival = Arrival {
             begun: Instant::now(),

@@ -53,18 +53,31 @@ pub(super) async fn take(store: &Store, table: &str, condition: &str) -> anyhow:
     Ok(found)
 }
 
-/// Takes the network out of what the listener's events were delivered and decided by.
+/// Takes the network, and what the player said, out of what the listener's events were delivered and decided by.
 pub(super) async fn blank(store: &Store, erasure: &Erasure, table: &str) -> anyhow::Result<u64> {
-    let condition = format!(
-        "client_net != '' AND decision_id IN (SELECT assumeNotNull(decision_id) FROM events \
-         WHERE decision_id IS NOT NULL AND {})",
-        erasure.written_down("events")
+    let written = erasure.written_down("events");
+    let decided = format!(
+        "decision_id IN (SELECT assumeNotNull(decision_id) FROM events WHERE decision_id IS NOT NULL AND {written})"
     );
+    let (told, whose, blank) = match table {
+        // A player that speaks CMCD names its session there, with or without a decision.
+        "deliveries" => (
+            "(client_net != '' OR notEmpty(cmcd))",
+            format!("({decided} OR cmcd['sid'] IN (SELECT session_id FROM events WHERE {written}))"),
+            "client_net = '', cmcd = CAST(map(), 'Map(LowCardinality(String), String)')",
+        ),
+        _ => ("client_net != ''", decided, "client_net = ''"),
+    };
+    let condition = format!("{told} AND {whose}");
     let count = format!("SELECT count() FROM {table} WHERE {condition}");
     let found = store.number(&format!("networks in {table}"), &count).await?;
     if found > 0 {
-        let update = format!("ALTER TABLE {table} UPDATE client_net = '' WHERE {condition}");
-        store.run(&format!("blank networks in {table}"), &update).await?;
+        store
+            .run(
+                &format!("blank networks in {table}"),
+                &format!("ALTER TABLE {table} UPDATE {blank} WHERE {condition}"),
+            )
+            .await?;
     }
     Ok(found)
 }

@@ -68,9 +68,13 @@ async fn a_listener_is_forgotten_and_the_audit_still_holds() {
     let url = format!("{}/v1/deliveries", ingest.url());
     let mut other = delivery();
     (other["delivery_id"], other["decision_id"]) = (json!(Uuid::now_v7()), json!(Uuid::now_v7()));
-    let sent = api.send_json(Method::POST, &url, &json!({"deliveries": [delivery(), other]})).await.unwrap();
+    let mut undecided = delivery();
+    (undecided["delivery_id"], undecided["decision_id"]) = (json!(Uuid::now_v7()), Value::Null);
+    undecided["cmcd"] = json!({"sid": "s-anna"});
+    let batch = json!({"deliveries": [delivery(), other, undecided]});
+    let sent = api.send_json(Method::POST, &url, &batch).await.unwrap();
     assert_eq!(sent.status, 202);
-    stack.until("SELECT count() FROM deliveries", 2).await;
+    stack.until("SELECT count() FROM deliveries", 3).await;
     stack.until("SELECT uniqExact(event_id) FROM events", 50).await;
     let hashes = set_aside_a_letter(&stack).await;
     eventually(Duration::from_secs(60), || async {
@@ -82,11 +86,12 @@ async fn a_listener_is_forgotten_and_the_audit_still_holds() {
     let proof = erase(&stack, "anna").await;
     let counted = |table: &str| proof.counts.iter().find(|count| count.table == table).map_or(0, |count| count.rows);
     let kept = stack.number("SELECT count() FROM events").await;
-    assert_eq!((counted("dead_letter"), counted("deliveries.client_net"), proof.complete), (1, 1, true), "{proof}");
+    assert_eq!((counted("dead_letter"), counted("deliveries.client_net"), proof.complete), (1, 2, true), "{proof}");
     assert!(counted("events") >= 30 && proof.earlier.is_none(), "{proof}");
     assert_eq!(kept, stack.number("SELECT count() FROM events WHERE play_id IN ('p-3', 'p-4')").await);
     assert_eq!(stack.number("SELECT uniqExact(event_id) FROM events").await, 20, "Bert's are there");
-    assert_eq!(stack.number("SELECT count() FROM deliveries WHERE client_net = ''").await, 1);
+    assert_eq!(stack.number("SELECT count() FROM deliveries WHERE client_net = '' AND empty(cmcd)").await, 2);
+    assert_eq!(stack.number("SELECT count() FROM deliveries WHERE notEmpty(cmcd)").await, 1);
     assert_eq!(said(&stack, "events", &hashes).await, 0);
     assert!(proof.remains.iter().any(|remains| remains.place.starts_with("Kafka") && remains.until.is_some()));
     let told = audit(&stack).await;
