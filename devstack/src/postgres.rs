@@ -3,6 +3,7 @@
 mod ordinary_user;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -75,15 +76,15 @@ impl Postgres {
     }
 
     fn server_args(&self) -> Vec<String> {
-        let fsync = if self.durable { "on" } else { "off" };
-        let settings = [
+        let mut settings = vec![
             "listen_addresses=127.0.0.1".to_owned(),
             format!("port={}", self.port),
             // A socket's path is limited to 107 bytes; a checkout's is not.
             "unix_socket_directories=".to_owned(),
             "max_connections=200".to_owned(),
-            format!("fsync={fsync}"),
         ];
+        // An argument cannot be overruled, not even by ALTER SYSTEM.
+        settings.extend(self.durable.then(|| "fsync=on".to_owned()));
         let data = ["-D".to_owned(), self.data().display().to_string()];
         data.into_iter().chain(settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting])).collect()
     }
@@ -100,6 +101,10 @@ impl Postgres {
         let made = self.initdb(bin, &partial, &password_file, user).await;
         fs::remove_file(&password_file).context("remove the password's file")?;
         made?;
+        if !self.durable {
+            let mut settings = fs::OpenOptions::new().append(true).open(partial.join("postgresql.conf"))?;
+            writeln!(settings, "fsync = off")?;
+        }
         fs::rename(&partial, self.data()).context("put PostgreSQL's folder in place")
     }
 
