@@ -65,28 +65,28 @@ impl Answerer {
     /// Answers on a connection whose meter follows what is written.
     pub async fn answer_metered(&self, request: Request<Incoming>, meter: &Meter) -> Response<EdgeBody> {
         let (is_head, version) = (request.method() == Method::HEAD, request.version());
-        let (response, transcript) = self.answer(request).await;
+        let (mut head, body) = request.into_parts();
+        let (response, transcript) = self.answer(&mut head, Upload::of(body)).await;
         meter.expect(framing(is_head, version, &response), transcript);
         response
     }
 
     /// The response, with its transcript where it is about what an origin has.
-    pub async fn answer(&self, request: Request<Incoming>) -> Answered {
+    pub async fn answer(&self, head: &mut Parts, body: Upload) -> Answered {
         self.counters.requests.fetch_add(1, Relaxed);
-        let (mut head, body) = request.into_parts();
-        if let Some(own) = self.own(&head).or_else(|| self.over_the_rate(&head)) {
+        if let Some(own) = self.own(head).or_else(|| self.over_the_rate(head)) {
             return (own, None);
         }
-        let internal = self.is_internal(&head);
+        let internal = self.is_internal(head);
         if let Some(gate) = &self.shared.gate
             && !internal
-            && let Err(refusal) = gate.admit(&mut head, Timestamp::now())
+            && let Err(refusal) = gate.admit(head, Timestamp::now())
         {
             return (self.refuse(refusal), None);
         }
         let mut answered = match self.shared.library.origin.is_web() {
-            true => self.web(&head, body, internal).await,
-            false => self.bucket(&head, internal).await,
+            true => self.web(head, body, internal).await,
+            false => self.bucket(head, internal).await,
         };
         if internal {
             // Another edge's fill: its listeners' deliveries are its to tell.
@@ -178,7 +178,7 @@ impl Answerer {
     }
 
     /// Reads come from the cache where they may; everything else is the origin's to answer.
-    async fn web(&self, head: &Parts, body: Incoming, internal: bool) -> Answered {
+    async fn web(&self, head: &Parts, body: Upload, internal: bool) -> Answered {
         let (host, target) = match self.target(head) {
             Ok(target) => target,
             Err(refusal) => return (*refusal, None),
@@ -189,7 +189,6 @@ impl Answerer {
             return (preflight(), None);
         }
         // A body is no part of the key, so a read with one is not for others (RFC 9110, section 9.3.1).
-        let body = Upload::of(body);
         if !matches!(head.method, Method::GET | Method::HEAD) || !body.is_none() {
             return Box::pin(self.pass(&wanted, body)).await;
         }
@@ -242,7 +241,8 @@ impl Answerer {
     }
 }
 
-fn framing(is_head: bool, version: Version, response: &Response<EdgeBody>) -> Framing {
+/// How the body of a response ends on the wire.
+pub(super) fn framing(is_head: bool, version: Version, response: &Response<EdgeBody>) -> Framing {
     let status = response.status();
     let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) || status.is_informational();
     if is_head || bodiless {

@@ -19,7 +19,9 @@ use super::Shared;
 use super::answer::Answerer;
 use super::clients::Place;
 use super::counters::Counters;
+use super::h1;
 use super::meter::{Meter, MeteredIo};
+use super::rewound::Rewound;
 use super::streams::{OnThisThread, STREAMS, Streams, Weary};
 use super::tcp::{Tcp, Wire};
 
@@ -28,7 +30,7 @@ use super::tcp::{Tcp, Wire};
 const BUFFER: usize = 64 << 10;
 
 /// A request's head; keys are at most 1 KiB, and players send no large cookies here.
-const HEAD: usize = 32 << 10;
+pub(super) const HEAD: usize = 32 << 10;
 
 /// With these an HTTP/2 connection begins (RFC 9113, section 3.4), and no request of HTTP/1.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
@@ -133,13 +135,17 @@ async fn begins_as_http2(stream: &TcpStream) -> bool {
 }
 
 async fn http1<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
-    stream: S,
+    mut stream: S,
     answerer: Answerer,
     stop: Shutdown,
 ) {
     let shared = answerer.shared.clone();
     let tcp = Arc::new(Tcp::new(&stream, shared.deliveries.wanted() || shared.cmsd));
     let answerer = Answerer { tcp: Some(tcp.clone()), ..answerer };
+    let stream = match h1::serve(&mut stream, &answerer, &tcp, &stop, HEAD).await {
+        h1::End::Closed => return,
+        h1::End::Unusual(read) => Rewound::new(read, stream),
+    };
     let meter = Arc::new(Meter::new(answerer.counters.clone(), shared.deliveries.clone(), tcp.clone()));
     let io = MeteredIo::new(stream, Some(meter.clone()), tcp, answerer.place.clone(), shared.write_timeout);
     let mut builder = http1::Builder::new();

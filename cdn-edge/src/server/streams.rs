@@ -22,6 +22,7 @@ use super::tcp::Tcp;
 use crate::body::EdgeBody;
 use crate::delivery::transcript::{Deliveries, Sent, Transcript};
 use crate::origin::OriginError;
+use crate::origin::upload::Upload;
 
 /// Answers at a time on one connection: what browsers open, and no more.
 pub const STREAMS: u32 = 128;
@@ -95,9 +96,10 @@ impl Streams {
     pub async fn answer(&self, request: Request<Incoming>) -> Response<Counted> {
         let under_way = UnderWay::new(self.activity.clone(), self.answerer.counters.clone());
         let is_head = request.method() == http::Method::HEAD;
+        let (mut head, body) = request.into_parts();
         let (response, transcript) = match self.answerer.counters.streams.load(Relaxed) {
             many if many > self.answerer.shared.max_streams => (self.answerer.too_busy(), None),
-            _ => self.answerer.answer(request).await,
+            _ => self.answerer.answer(&mut head, Upload::of(body)).await,
         };
         let (counters, deliveries) = (self.answerer.counters.clone(), self.answerer.shared.deliveries.clone());
         response.map(|body| Counted {
