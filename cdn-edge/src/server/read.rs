@@ -189,11 +189,33 @@ impl Answerer {
         selection: Selection,
         note: CacheNote,
     ) -> Answered {
-        let object = reader.object.clone();
+        match self.first(&mut reader).await {
+            Ok(first) => self.with_body(wanted, first, reader, selection, note),
+            // Purged or replaced before its first bytes were read: the new one is what is asked for.
+            Err(OriginError::Changed) => Box::pin(self.read_anew(wanted)).await,
+            Err(error) => self.failed(wanted, Subject::Object(reader.object.clone()), &error.into()),
+        }
+    }
+
+    async fn first(&self, reader: &mut Reader) -> Result<Bytes, OriginError> {
         let first = tokio::time::timeout(self.shared.http.request_timeout.0, reader.next()).await;
-        match first.unwrap_or(Err(OriginError::Timeout("to bring the first bytes"))) {
-            Ok(first) => self.with_body(wanted, first.unwrap_or_default(), reader, selection, note),
-            Err(error) => self.failed(wanted, Subject::Object(object), &error.into()),
+        first.unwrap_or(Err(OriginError::Timeout("to bring the first bytes"))).map(Option::unwrap_or_default)
+    }
+
+    /// Once more from the start, and no more than once.
+    async fn read_anew(&self, wanted: &Wanted<'_>) -> Answered {
+        let opened = tokio::time::timeout(self.shared.http.request_timeout.0, self.open(self.wish(wanted))).await;
+        let opened = match opened.unwrap_or(Err(OpenError::Origin(OriginError::Changed))) {
+            Ok(Outcome::Object(opened)) => opened,
+            Ok(Outcome::Passed(answer, why)) => return self.passed(wanted, *answer, why),
+            Err(error) => return self.failed(wanted, Subject::Key(wanted.key.to_key()), &error),
+        };
+        match self.offer(wanted, opened) {
+            Offer::Ready(answered) => answered,
+            Offer::Pending(mut reader, selection, note) => match self.first(&mut reader).await {
+                Ok(first) => self.with_body(wanted, first, reader, selection, note),
+                Err(error) => self.failed(wanted, Subject::Object(reader.object.clone()), &error.into()),
+            },
         }
     }
 
