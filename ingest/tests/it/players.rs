@@ -119,7 +119,7 @@ async fn listens_by_listenbrainzs_api() {
         );
     }
     // They were sent when they had been heard, so they are believed.
-    assert_eq!(stack.number("SELECT count() FROM plays WHERE is_stream AND heard_ms = 200000").await, 2);
+    stack.until("SELECT count() FROM plays WHERE is_stream AND heard_ms = 200000", 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -157,6 +157,20 @@ impl Stack {
             }
         })
         .await;
+        self.inserted().await;
+    }
+
+    /// A row can be seen a moment before the views over its table have it: waits for inserts that are under way, unless
+    /// there are always some.
+    async fn inserted(&self) {
+        let running = "SELECT count() FROM system.processes \
+                       WHERE current_database = currentDatabase() AND query_kind = 'Insert'";
+        for _ in 0..100 {
+            if self.clickhouse.query(running).fetch_one::<u64>().await.is_ok_and(|inserts| inserts == 0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Waits until the query gives more than this.
