@@ -284,7 +284,7 @@ async fn two_processes_cannot_share_a_spool() {
     let mut loader = Loader::new(None, stack.environment.clone()).unwrap();
     let config = ingest::Config::read(&mut loader);
     let error = ingest::start(config.clone(), Shutdown::new()).await.unwrap_err().to_string();
-    assert!(error.contains("in use by another ingest process"), "{error}");
+    assert!(error.contains("in use by another process"), "{error}");
     assert!(error.contains(&spool_dir(&stack).display().to_string()), "{error}");
     ingest.stop().await.unwrap();
     ingest::start(config, Shutdown::new()).await.unwrap().stop().await.unwrap();
