@@ -177,7 +177,6 @@ fn places<T: ToString>(offsets: &BTreeMap<u32, BTreeSet<T>>) -> String {
 
 /// A group whose offset was moved over messages that it never stored.
 async fn skip_an_offset(stack: &Stack) {
-    let before = audit(stack).await;
     let topic = Topic::Decisions.name(&stack.kafka.topic_prefix);
     let producer = service::kafka::producer(&stack.kafka).unwrap();
     let record = FutureRecord::to(&topic).key("k").payload("x").partition(1);
@@ -188,7 +187,6 @@ async fn skip_an_offset(stack: &Stack) {
     let found = audit(stack).await;
     assert_eq!(found.topics[2].partitions[1].missing, 1, "{found}");
     assert!(found.to_string().contains(&format!("{topic} 1: 1 offsets are nowhere: 0")), "{found}");
-    assert_eq!(before.topics[2].partitions[1].missing, 0);
 }
 
 async fn commit(stack: &Stack, topic: String) {
