@@ -19,8 +19,9 @@ use crate::server::tcp::{Tcp, Wire};
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const LINE_END: &[u8] = b"\r\n";
 
-/// Writes a head as it goes out.
-pub(super) fn render(out: &mut Vec<u8>, head: &response::Parts, framing: Framing, after: After) {
+/// Writes a head as it goes out. `framing` is none of an answer to HEAD: its length is not that of what it lacks
+/// (RFC 9110, section 8.6).
+pub(super) fn render(out: &mut Vec<u8>, head: &response::Parts, framing: Option<Framing>, after: After) {
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
     out.push(b' ');
@@ -33,11 +34,13 @@ pub(super) fn render(out: &mut Vec<u8>, head: &response::Parts, framing: Framing
         field(out, "date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
     }
     match framing {
-        Framing::Chunked => field(out, "transfer-encoding", b"chunked"),
-        Framing::Length(length) if has_length(head.status) && !head.headers.contains_key(header::CONTENT_LENGTH) => {
+        Some(Framing::Chunked) => field(out, "transfer-encoding", b"chunked"),
+        Some(Framing::Length(length))
+            if has_length(head.status) && !head.headers.contains_key(header::CONTENT_LENGTH) =>
+        {
             field(out, "content-length", HeaderValue::from(length).as_bytes());
         }
-        Framing::Length(_) | Framing::Close => {}
+        Some(Framing::Length(_) | Framing::Close) | None => {}
     }
     if after == After::Close {
         field(out, "connection", b"close");
@@ -128,5 +131,23 @@ impl Drop for Outgoing<'_> {
             let sent = Sent { bytes: self.sent, complete: self.complete, first_byte: self.first_byte };
             self.deliveries.push(transcript.record(sent, self.tcp.note(), Instant::now()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc9110_8_6_no_length_is_made_up() {
+        let has_length = |status: u16, framing| {
+            let (head, ()) = http::Response::builder().status(status).body(()).unwrap().into_parts();
+            let mut out = Vec::new();
+            render(&mut out, &head, framing, After::Next);
+            String::from_utf8(out).unwrap().contains("content-length: 0\r\n")
+        };
+        assert!(has_length(200, Some(Framing::Length(0))));
+        assert!(!has_length(200, None), "an answer to HEAD");
+        assert!(!has_length(204, Some(Framing::Length(0))) && !has_length(304, Some(Framing::Length(0))));
     }
 }
