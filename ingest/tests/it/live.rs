@@ -101,17 +101,21 @@ async fn event_stream(ingest: &Running, query: &str) -> Incoming {
 /// Reads events until one is as wanted; none where the stream ended before.
 async fn event(body: &mut Incoming, wanted: impl Fn(&str, &str) -> bool) -> Option<String> {
     let mut text = String::new();
-    loop {
-        while let Some(end) = text.find("\n\n") {
-            let event: String = text.drain(..end + 2).collect();
-            let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
-            if wanted(field("event:"), field("data:")) {
-                return Some(field("data:").to_owned());
+    let found = async {
+        loop {
+            while let Some(end) = text.find("\n\n") {
+                let event: String = text.drain(..end + 2).collect();
+                let field =
+                    |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+                if wanted(field("event:"), field("data:")) {
+                    return Some(field("data:").to_owned());
+                }
             }
+            let frame = body.frame().await?;
+            text.push_str(std::str::from_utf8(frame.unwrap().data_ref().unwrap()).unwrap());
         }
-        let frame = tokio::time::timeout(PATIENCE, body.frame()).await.expect("an event in time")?;
-        text.push_str(std::str::from_utf8(frame.unwrap().data_ref().unwrap()).unwrap());
-    }
+    };
+    tokio::time::timeout(PATIENCE, found).await.expect("an event as wanted, in time")
 }
 
 async fn get(ingest: &Running, path: &str) -> Answer {

@@ -121,23 +121,29 @@ impl<'a> Follower<'a> {
     /// All partitions, each from a silence ago on: whoever listens has said something since.
     fn assign(&mut self) -> anyhow::Result<()> {
         let partitions = self.partitions_of_the_topic()?;
-        let since = Timestamp::now().as_millis() - SILENCE_MS;
-        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        // Asked first: what is said from here on is read, also where nothing was said before.
+        let ends = self.offsets(&partitions, Offset::End)?;
+        let since = Offset::Offset(Timestamp::now().as_millis() - SILENCE_MS);
+        let mut found = self.offsets(&partitions, since)?;
         for partition in &partitions {
-            asked.add_partition_offset(&self.topic, *partition, Offset::Offset(since))?;
-        }
-        let found = self.consumer.offsets_for_times(asked, ASK).context("cannot ask Kafka for offsets by time")?;
-        for partition in &partitions {
-            let mut place = found.find_partition(&self.topic, *partition).context("Kafka left a partition out")?;
-            place.error().with_context(|| format!("partition {partition}"))?;
-            if !matches!(place.offset(), Offset::Offset(_)) {
+            let end = place(&ends, &self.topic, *partition)?;
+            if !matches!(place(&found, &self.topic, *partition)?, Offset::Offset(_)) {
                 // Nothing was said since.
-                place.set_offset(Offset::End)?;
+                found.set_partition_offset(&self.topic, *partition, end)?;
             }
         }
         self.consumer.assign(&found).context("cannot read the listens topic")?;
         self.partitions = partitions.into_iter().map(|partition| (partition, false)).collect();
         Ok(())
+    }
+
+    /// The first offset at a time, in milliseconds, or the end.
+    fn offsets(&self, partitions: &[i32], at: Offset) -> anyhow::Result<TopicPartitionList> {
+        let mut asked = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            asked.add_partition_offset(&self.topic, *partition, at)?;
+        }
+        self.consumer.offsets_for_times(asked, ASK).context("cannot ask Kafka for offsets by time")
     }
 
     fn look_for_partitions(&mut self) -> anyhow::Result<()> {
@@ -163,6 +169,12 @@ impl<'a> Follower<'a> {
         anyhow::ensure!(topic.error().is_none() && !partitions.is_empty(), "kafka has no topic {}", self.topic);
         Ok(partitions)
     }
+}
+
+fn place(found: &TopicPartitionList, topic: &str, partition: i32) -> anyhow::Result<Offset> {
+    let place = found.find_partition(topic, partition).context("Kafka left a partition out")?;
+    place.error().with_context(|| format!("partition {partition}"))?;
+    Ok(place.offset())
 }
 
 fn hear(window: &mut Window, partitions: &mut HashMap<i32, bool>, message: &BorrowedMessage<'_>) {
