@@ -146,7 +146,7 @@ impl Library {
             Reuse::Ask | Reuse::AskForClient => return None,
         };
         drop(head);
-        Some(Opened { object, how, collapsed: false })
+        Some(Opened { object, how, collapsed: false, fill: None })
     }
 
     /// Whether all that is asked for of an object is held or on its way: nothing more can be fetched of one

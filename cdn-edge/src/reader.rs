@@ -93,10 +93,12 @@ impl Reader {
         self.source = Source::Filled;
     }
 
-    /// Follows a fill that is running, so that it does not stop before the first read.
+    /// Follows a fill that is running, so that it does not stop before the first read. Of what cannot be fetched
+    /// again there is one fill, and whoever is far behind it needs it to go on, too.
     pub fn follow(&mut self) {
         let (chunk, offset) = self.place();
-        let fill = self.object.running_fills().iter().find(|fill| fill.serves(chunk, offset)).cloned();
+        let alone = !self.object.combinable;
+        let fill = self.object.running_fills().iter().find(|fill| alone || fill.serves(chunk, offset)).cloned();
         self.following = fill.map(|fill| fill.follow());
     }
 

@@ -56,9 +56,18 @@ impl Fetched {
     }
 
     fn opened(object: Arc<Object>, how: How, shareable: bool) -> Self {
-        let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false }));
+        let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false, fill: None }));
         let shared = if shareable { ForOthers::Yes } else { ForOthers::No };
         Self { outcome, shared, remember_to_pass: false, begun: None }
+    }
+}
+
+impl Fetched {
+    /// From here on the fill has a reader, who may yet be on the way to it.
+    pub(super) fn follow(&mut self) {
+        if let (Some(begun), Ok(Outcome::Object(opened))) = (&self.begun, &mut self.outcome) {
+            opened.fill = Some(Arc::new(begun.fill.follow()));
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use wire::Timestamp;
 use super::Library;
 use super::fetch::ForOthers;
 use super::wish::Wish;
+use crate::fill::Following;
 use crate::object::Object;
 use crate::origin::{Answer, OriginError};
 use crate::vary;
@@ -36,6 +37,8 @@ pub struct Opened {
     pub how: How,
     /// Another request had asked for it already.
     pub collapsed: bool,
+    /// The fill that the opening began is followed from its first byte, until whoever waited follows it.
+    pub fill: Option<Arc<Following>>,
 }
 
 /// As far as it is known before the body.
@@ -190,7 +193,8 @@ impl Library {
         listing: Option<Listing>,
         mine: oneshot::Sender<Result<Outcome, OpenError>>,
     ) {
-        let fetched = self.fetch(&wish).await;
+        let mut fetched = self.fetch(&wish).await;
+        fetched.follow();
         if matches!(fetched.outcome, Err(OpenError::NotFound)) {
             self.missing.insert(wish.key.clone(), wish.asking.since());
         }

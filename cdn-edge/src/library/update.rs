@@ -84,7 +84,8 @@ impl Library {
             since: self.changes(),
             asking,
         };
-        let fetched = self.take(&wish, answer, Forward::Method, How::Cold(Forward::Method));
+        let mut fetched = self.take(&wish, answer, Forward::Method, How::Cold(Forward::Method));
+        fetched.follow();
         if let Some(begun) = fetched.begun {
             let library = self.clone();
             self.background.spawn(async move {

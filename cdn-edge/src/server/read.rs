@@ -146,13 +146,13 @@ impl Answerer {
         if wanted.arrival.head || reader.left() == Some(0) {
             return Offer::Ready(self.without_body(wanted, &reader, note));
         }
+        if !note.all_held {
+            // From here on its fill knows that it is followed, also where its first bytes are there already.
+            reader.follow();
+        }
         match reader.ready() {
             Some(first) => Offer::Ready(self.with_body(wanted, first, reader, selection, note)),
-            None => {
-                // From here on its fill knows that it is followed.
-                reader.follow();
-                Offer::Pending(reader, selection, note)
-            }
+            None => Offer::Pending(reader, selection, note),
         }
     }
 

@@ -357,3 +357,27 @@ async fn whoever_reads_what_cannot_be_fetched_again_is_left_to_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn whoever_joins_what_cannot_be_fetched_again_keeps_its_fill_going() {
+    let (web, gate, bytes) = (Web::start().await, Arc::new(Semaphore::new(0)), noise(5, 24 << 20));
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nETag: W/\"1\"\r\n{}: {}\r\nContent-Length: {}\r\n\r\n",
+        FRESH.0,
+        FRESH.1,
+        bytes.len()
+    );
+    // More than a fill brings before it looks for readers, and more than it finishes alone.
+    let sent = 12 * CHUNK;
+    let reply = Reply::raw(head).then(Step::Send(bytes[..sent].to_vec())).then(Step::Wait(gate.clone()));
+    web.put("/a", [reply.then(Step::Send(bytes[sent..].to_vec()))]);
+    let stage = Stage::public(&web, |_| ()).await;
+    let mut first = open(Method::GET, &stage.at("a"), &[]).await;
+    first.at_least(sent).await;
+    let mut second = open(Method::GET, &stage.at("a"), &[]).await;
+    let begun = second.at_least(1).await;
+    drop(first);
+    gate.add_permits(1);
+    assert!([&begun[..], &second.rest().await.expect("the answer to its end")].concat() == bytes);
+    assert_eq!(web.heard().len(), 1);
+}
