@@ -46,17 +46,22 @@ pub fn open(
     let evicted = jobs.clone();
     // An error says that the writer has ended; the next start finds the object and evicts it again.
     let index = index(edge.cache_disk.as_u64(), move |object| drop(evicted.send(Job::Remove(object))));
-    let kept: HashSet<u64> = found
-        .objects
-        .into_iter()
+    let mut objects: Vec<_> = found.objects.into_iter().collect();
+    // Later versions take the places of earlier ones, where the last run ended before it had noted that.
+    objects.sort_unstable_by_key(|(id, _)| *id);
+    let mut kept = HashSet::new();
+    for (id, logged) in objects {
         // What was not at its end when the last run ended cannot be told from what was.
-        .filter(|(id, logged)| logged.description.size.is_some() && folder.file(*id).exists())
-        .filter_map(|(id, logged)| {
-            let object = restored(id, logged, &purged)?;
-            drop(super::put(&index, &object));
-            Some(id)
-        })
-        .collect();
+        if logged.description.size.is_none() || !folder.file(id).exists() {
+            continue;
+        }
+        if let Some(object) = restored(id, logged, &purged) {
+            kept.insert(id);
+            for before in super::put(&index, &object) {
+                kept.remove(&before.id);
+            }
+        }
+    }
     index.run_pending_tasks();
     remove_strangers(&folder.objects(), &kept);
     let log = rewrite_log(&folder, &index).with_context(|| format!("cannot write the log in {shown}"))?;
@@ -99,5 +104,58 @@ fn remove_strangers(objects: &Path, kept: &HashSet<u64>) {
             // One that cannot be removed only takes room until the next start.
             let _ = std::fs::remove_file(file.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytesize::ByteSize;
+    use http::{HeaderValue, StatusCode, header};
+    use wire::EdgeId;
+
+    use super::*;
+    use crate::cache::index_log::{IndexLog, Record};
+    use crate::freshness::Life;
+    use crate::key::KeyRef;
+    use crate::object::Description;
+
+    /// A version of a key with one byte on disk.
+    fn version(id: u64, key: &str, etag: &'static str) -> [Record; 2] {
+        let headers = HeaderMap::from_iter([(header::ETAG, HeaderValue::from_static(etag))]);
+        let description = Description::new(StatusCode::OK, Some(1), &headers, Vec::new());
+        let key = key.to_owned().into();
+        [Record::Object { id, key, description, life: Life::of_age(0) }, Record::Chunk { id, chunk: 0, crc: 1 }]
+    }
+
+    /// Killed before the end of the first versions was written, the edge would serve one of them by chance.
+    #[tokio::test]
+    async fn the_later_version_of_a_key_is_the_one_that_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let edge = EdgeConfig {
+            cache_dir: dir.path().to_owned(),
+            cache_memory: ByteSize::mib(1),
+            cache_disk: ByteSize::mib(1),
+            ..EdgeConfig::default()
+        };
+        let (folder, lock) = Folder::lock(dir.path()).unwrap();
+        let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+        let ids = |first: u64| (first..).zip(keys);
+        let old = ids(1).flat_map(|(id, key)| version(id, key, "\"old\""));
+        let new = ids(101).flat_map(|(id, key)| version(id, key, "\"new\""));
+        IndexLog::rewrite(&folder.log(), old.chain(new)).unwrap();
+        for (id, _) in ids(1).chain(ids(101)) {
+            std::fs::create_dir_all(folder.file(id).parent().unwrap()).unwrap();
+            std::fs::write(folder.file(id), "x").unwrap();
+        }
+        drop(lock);
+        let metrics = Arc::new(Metrics::new(&EdgeId::new("fra-1").unwrap()));
+        let (cache, writer) = open(&edge, Handle::current(), Health::new("edge"), metrics).unwrap();
+        for (old, (new, key)) in (1..).zip(ids(101)) {
+            let held = cache.get(&KeyRef::object(key)).unwrap();
+            assert_eq!(held.as_slice().iter().map(|object| object.id).collect::<Vec<_>>(), [new], "{key}");
+            assert!(!folder.file(old).exists() && folder.file(new).exists(), "{key}");
+        }
+        cache.disk.stop();
+        writer.join().unwrap();
     }
 }
