@@ -1,6 +1,8 @@
 //! `Cache-Status` (RFC 9211): how the cache took part in an answer. Our member follows those of caches
 //! before us; the key is not told.
 
+use std::fmt;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use wire::{EdgeId, Timestamp};
 
@@ -49,12 +51,24 @@ pub fn of_object(headers: &mut HeaderMap, edge: &EdgeId, object: &Object, note: 
     let fwd_status = if matches!(note.how, How::Confirmed(_)) { "; fwd-status=304" } else { "" };
     let stored = if stored { "; stored" } else { "" };
     let collapsed = if note.collapsed { "; collapsed" } else { "" };
-    append(headers, format!("{edge}; {why}{fwd}{fwd_status}{stored}{collapsed}; ttl={ttl}"));
+    append(headers, format!("{}; {why}{fwd}{fwd_status}{stored}{collapsed}; ttl={ttl}", Named(edge)));
 }
 
 /// Appends the member of an answer that is passed on as it came.
 pub fn of_passed(headers: &mut HeaderMap, edge: &EdgeId, why: Forward, status: StatusCode) {
-    append(headers, format!("{edge}; fwd={}; fwd-status={}", why.word(), status.as_u16()));
+    append(headers, format!("{}; fwd={}; fwd-status={}", Named(edge), why.word(), status.as_u16()));
+}
+
+/// An edge's id as a member of a list: no token begins with a digit (RFC 9651, section 3.3.4), a text may.
+struct Named<'a>(&'a EdgeId);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_str() {
+            id if id.starts_with(|c: char| c.is_ascii_digit()) => write!(f, "\"{id}\""),
+            id => f.write_str(id),
+        }
+    }
 }
 
 fn append(headers: &mut HeaderMap, member: String) {

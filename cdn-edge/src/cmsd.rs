@@ -31,7 +31,8 @@ fn object_type(content_type: &str) -> Option<&'static str> {
 /// Puts our member behind those of servers before us: what TCP delivers to this client, in kbit/s (`etp`),
 /// and the round trip to it, in ms (`rtt`).
 pub fn tell(headers: &mut HeaderMap, edge: &EdgeId, tcp: &TcpInfo) {
-    let kbps = tcp.delivery_rate.saturating_mul(8) / 1000;
+    // No number of a structured field is larger (RFC 9651, section 3.3.1).
+    let kbps = (tcp.delivery_rate.saturating_mul(8) / 1000).min(999_999_999_999_999);
     let etp = if kbps > 0 { format!(";etp={kbps}") } else { String::new() };
     let rtt = tcp.rtt_us.div_ceil(1000);
     if let Ok(value) = HeaderValue::try_from(format!("\"{edge}\"{etp};rtt={rtt}")) {

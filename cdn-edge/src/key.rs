@@ -46,7 +46,8 @@ impl<'a> KeyRef<'a> {
             (None, None) => return Self::object(text),
         };
         let (host, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        Self { https, host, target }
+        // Without a host there is no scheme either.
+        Self { https: https && !host.is_empty(), host, target }
     }
 
     #[must_use]

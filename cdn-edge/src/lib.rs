@@ -44,6 +44,8 @@ pub mod directives;
 pub mod fill;
 pub mod forward;
 pub mod freshness;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod key;
 pub mod library;
 pub mod load;

@@ -68,6 +68,7 @@ fn selected(name: &str, request: &HeaderMap) -> Option<String> {
 /// as absent unless it takes from a default that exists without it.
 fn weighted<'a>(parts: impl Iterator<Item = &'a str>) -> String {
     let mut preferences: Vec<(u32, String)> = parts.map(preference).collect();
+    preferences.retain(|(_, name)| !name.is_empty());
     preferences.retain(|(weight, name)| *weight > 0 || matches!(name.as_str(), "identity" | "*"));
     preferences.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     preferences.dedup();
@@ -125,6 +126,7 @@ mod tests {
             ("en, de;q=0", "en", true),
             ("en, de;q=0.5", "en;q=0.5, de", false),
             ("en", "de", false),
+            (";q=0.5, en", "en", true),
         ] {
             let told = same("accept-language", &[("accept-language", one)], &[("accept-language", other)]);
             assert_eq!(told, wanted, "{one} and {other}");

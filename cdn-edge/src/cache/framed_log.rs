@@ -110,6 +110,17 @@ pub fn next<R: DeserializeOwned>(bytes: &[u8]) -> Option<(R, &[u8])> {
 pub(crate) fn frame<R: Serialize>(record: &R) -> Vec<u8> {
     let mut framed = vec![0; 8];
     serde_json::to_writer(&mut framed, record).expect("a record of numbers and texts serialises");
+    seal(framed)
+}
+
+/// A frame around what may be no record.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn frame_json(json: &[u8]) -> Vec<u8> {
+    seal([&[0; 8], json].concat())
+}
+
+/// Fills in the first eight bytes.
+fn seal(mut framed: Vec<u8>) -> Vec<u8> {
     let len = u32::try_from(framed.len() - 8).expect("a record is far below 4 GiB");
     let crc = crc32c::crc32c(&framed[8..]);
     framed[..4].copy_from_slice(&len.to_le_bytes());

@@ -4,7 +4,7 @@
 //! request that is anything else (a body, an upgrade, another version, a head that is not clean) takes the
 //! connection to hyper, with all that was read of it.
 
-mod head;
+pub(crate) mod head;
 mod write;
 
 use std::io;

@@ -12,7 +12,7 @@ const FIELDS: usize = 64;
 
 /// What the first bytes of a connection's rest are.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(crate) enum Found {
     Request(Box<Parts>, After),
     /// More has to come.
     Partial,
@@ -22,7 +22,7 @@ pub(super) enum Found {
 
 /// What becomes of the connection after the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
+pub(crate) enum After {
     Next,
     Close,
 }
@@ -32,13 +32,13 @@ type Field = (HeaderName, Range<usize>);
 
 /// Reads heads; keeps its memory from one to the next.
 #[derive(Debug, Default)]
-pub(super) struct Heads {
+pub(crate) struct Heads {
     fields: Vec<Field>,
 }
 
 impl Heads {
     /// Takes a request without a body off the buffer.
-    pub(super) fn take(&mut self, buffer: &mut BytesMut) -> Found {
+    pub(crate) fn take(&mut self, buffer: &mut BytesMut) -> Found {
         let mut room = [const { MaybeUninit::uninit() }; FIELDS];
         let mut parsed = httparse::Request::new(&mut []);
         let length = match parsed.parse_with_uninit_headers(buffer, &mut room) {
