@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use service::Shutdown;
+use service::config::Span;
 use tokio::sync::Semaphore;
 
 use crate::admin::post;
@@ -15,6 +15,8 @@ use crate::stage::{CHUNK, TOKEN, config, eventually, noise};
 
 const DIR: &str = "EDGE_TEST_DIR";
 const ORIGIN: &str = "EDGE_TEST_ORIGIN";
+/// Where it is to listen, as a plain cache of a web origin.
+const PUBLIC: &str = "EDGE_TEST_PUBLIC";
 
 /// Not a test: the process that is killed. It writes its address into its folder.
 #[tokio::test]
@@ -23,8 +25,15 @@ async fn edge_process() {
     let Ok(dir) = std::env::var(DIR) else { return };
     let dir = std::path::PathBuf::from(dir);
     let mut config = config(&dir);
-    config.s3.endpoint = std::env::var(ORIGIN).unwrap();
-    let edge = cdn_edge::start(config, Shutdown::new()).await.unwrap();
+    let origin = std::env::var(ORIGIN).unwrap();
+    match std::env::var(PUBLIC) {
+        Ok(listen) => {
+            (config.edge.origin, config.edge.public, config.edge.listen) = (origin, true, listen.parse().unwrap());
+            config.edge.origin_first_byte_timeout = Span::from_secs(2);
+        }
+        Err(_) => config.s3.endpoint = origin,
+    }
+    let edge = cdn_edge::start(config, service::shutdown::on_signal().unwrap()).await.unwrap();
     std::fs::write(dir.join("admin"), format!("http://{}", edge.admin_addr.unwrap())).unwrap();
     std::fs::write(dir.join("address.new"), edge.url()).unwrap();
     std::fs::rename(dir.join("address.new"), dir.join("address")).unwrap();
@@ -34,6 +43,21 @@ async fn edge_process() {
 /// Ends with the test, however that ends.
 pub(crate) struct Process(pub(crate) Child);
 
+impl Process {
+    /// Lets it end in order.
+    pub(crate) async fn stop(mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let mut status = None;
+        eventually("the edge has stopped", || {
+            status = self.0.try_wait().unwrap();
+            std::future::ready(status.is_some())
+        })
+        .await;
+        assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -42,16 +66,19 @@ impl Drop for Process {
 }
 
 pub(crate) async fn spawn(dir: &std::path::Path, origin: &Origin) -> (Process, String) {
+    start(dir, Command::new(std::env::current_exe().unwrap()).env(ORIGIN, &origin.url)).await
+}
+
+/// A plain cache of a web origin.
+pub(crate) async fn spawn_public(dir: &std::path::Path, origin: &str, listen: &str) -> (Process, String) {
+    start(dir, Command::new(std::env::current_exe().unwrap()).env(ORIGIN, origin).env(PUBLIC, listen)).await
+}
+
+async fn start(dir: &std::path::Path, command: &mut Command) -> (Process, String) {
     let address = dir.join("address");
     let _ = std::fs::remove_file(&address);
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "killed::edge_process", "--ignored", "--nocapture"])
-        .env(DIR, dir)
-        .env(ORIGIN, &origin.url)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let process = Process(child);
+    command.args(["--exact", "killed::edge_process", "--ignored", "--nocapture"]).env(DIR, dir).stdout(Stdio::null());
+    let process = Process(command.spawn().unwrap());
     eventually("the edge has started", || async { address.exists() }).await;
     (process, std::fs::read_to_string(address).unwrap())
 }

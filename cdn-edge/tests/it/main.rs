@@ -4,6 +4,7 @@
 
 mod admin;
 mod bad_input;
+mod cache_model;
 mod cold;
 mod conditional;
 mod deliveries;
