@@ -57,11 +57,13 @@ impl Answerer {
 
     /// What is held may need no wait at all; what does is the rarer case, and boxed.
     pub(super) async fn held(&self, wanted: &Wanted<'_>, opened: Opened) -> Answered {
-        if opened.how == How::Behind {
+        let (behind, cold) = (opened.how == How::Behind, matches!(opened.how, How::Cold(_) | How::Replaced(_)));
+        let offer = self.offer(wanted, opened);
+        // Only now, or a newer version would take the first bytes away before they are read.
+        if behind {
             self.shared.library.refresh_behind(&self.wish(wanted));
         }
-        let cold = matches!(opened.how, How::Cold(_) | How::Replaced(_));
-        match self.offer(wanted, opened) {
+        match offer {
             Offer::Ready(answered) => answered,
             // What lies on disk is a hit, and what was just opened has its room.
             Offer::Pending(reader, selection, note) if cold || note.all_held => {
