@@ -140,6 +140,11 @@ impl Round {
                 let sent = request(key, lang, want, told, known);
                 let ask = Ask { head: method == Method::HEAD, part: matches!(want, Want::Part(..)), told, known };
                 let got = send(method, &format!("{}/{}", self.url, KINDS[key].name), &pairs(&sent)).await;
+                println!(
+                    "   {}, {:?}",
+                    got.status,
+                    [got.header("etag"), got.header("age"), got.header("cache-status")]
+                );
                 let seen = self.seen(key, lang, &got, ask.head);
                 let asks = self.asks(key);
                 self.observe(key, lang, ask, Seen { asks: Some(asks), ..seen });

@@ -280,7 +280,12 @@ fn asked(stored: Stored, is_fresh: bool, key: usize, ask: Ask, now: Now) -> Vec<
             let confirmed = Stored { soft: false, excused: false, ..stored };
             served(confirmed, key, ask, now, 1)
         }
-        Mood::Well | Mood::Cut => cold(key, ask, now, None, 0),
+        Mood::Well => cold(key, ask, now, None, 0),
+        // Perhaps the connection ended before even the head was sent.
+        Mood::Cut => {
+            let unanswered = if stands_in(false) { excused(stored, key, ask, now) } else { failed(now, Some(stored)) };
+            cold(key, ask, now, None, 0).into_iter().chain(unanswered).collect()
+        }
         Mood::Error if stands_in(true) => excused(stored, key, ask, now),
         Mood::Reset | Mood::Stall if stands_in(false) => excused(stored, key, ask, now),
         _ => failed(now, Some(stored)),
@@ -336,6 +341,7 @@ fn cold(key: usize, ask: Ask, now: Now, held: World, asks: usize) -> Vec<Outcome
     if now.mood == Mood::Cut {
         let broken = Outcome { got: Got::Broken(now.version), most: one.most + 3, ..one };
         all.extend(nexts.iter().chain(&[None]).map(|next| Outcome { next: *next, ..broken }));
+        all.extend(failed(now, held));
     }
     all
 }

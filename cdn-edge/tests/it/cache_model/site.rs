@@ -165,6 +165,8 @@ impl Site {
         let key = KINDS.iter().position(|kind| kind.name == path).expect("only these keys are asked for");
         self.asked.lock().unwrap()[key] += 1;
         let now = self.now(key);
+        // Shown where a round fails.
+        println!("   the origin: {path}, {now:?}: {:?}", shown(request.headers()));
         match now.mood {
             Mood::Error => return Ok(response(503, Full::from("failing").map_err(never).boxed_unsync())),
             Mood::Reset => return Err(io::Error::other("reset on order")),
@@ -183,6 +185,14 @@ impl Site {
         }
         Ok(answer)
     }
+}
+
+fn shown(headers: &HeaderMap) -> Vec<(&str, &str)> {
+    ["range", "if-range", "if-none-match"]
+        .into_iter()
+        .map(|name| (name, text(headers, name)))
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
 }
 
 fn never(never: Infallible) -> io::Error {
