@@ -4,9 +4,10 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEVSTACK := $(TARGET)/release/devstack
 BENCHES := event route hit edge stores ingest
 
-FUZZ := events cloud_event cmcd listens inflate
+FUZZ := events cloud_event cmcd listens inflate edge_request edge_range edge_token edge_fields edge_telemetry \
+	edge_index_log edge_logs edge_journal
 
-.PHONY: check-clients check-openapi chaos-ingest chaos-edge fuzz up down reset deps test lint bench $(addprefix bench-,$(BENCHES))
+.PHONY: check-clients check-openapi chaos-ingest chaos-edge model-edge fuzz up down reset deps test lint bench $(addprefix bench-,$(BENCHES))
 
 # Builds and starts everything on this machine, plays one listen, and stays until Ctrl-C; with DETACH=1 it returns then.
 up: deps
@@ -41,6 +42,11 @@ chaos-edge: deps
 	cargo build --locked -p devstack --bins
 	ROUNDS=$(or $(ROUNDS),50) cargo test --locked -p cdn-edge --test it -- --nocapture killed::
 
+# Random requests, purges, failures, restarts and kills of an edge against a reference cache; SEED= repeats a round.
+model-edge: deps
+	cargo build --locked -p devstack --bins
+	ROUNDS=$(or $(ROUNDS),50) SEED=$(SEED) cargo test --locked -p cdn-edge --test it -- --nocapture cache_model::
+
 # Formatting, clippy with warnings denied, and docker-compose.yml against compose's own rules.
 lint: deps
 	cargo fmt --all --check
@@ -65,7 +71,7 @@ check-openapi: deps
 fuzz: deps
 	@for target in $(FUZZ); do \
 		mkdir -p fuzz/corpus/$$target; \
-		cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target \
+		TMPDIR=$(firstword $(wildcard /dev/shm /tmp)) cargo +nightly fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/seeds/$$target \
 			-- -max_total_time=$(or $(SECONDS),60) || exit 1; \
 	done
 
