@@ -7,6 +7,7 @@ pub mod disk;
 pub mod framed_log;
 pub mod index_log;
 pub mod memory;
+pub mod pages;
 pub mod restore;
 pub mod variants;
 pub mod writer;

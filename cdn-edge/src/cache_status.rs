@@ -8,6 +8,7 @@ use wire::{EdgeId, Timestamp};
 
 use crate::library::open::{Forward, How};
 use crate::object::Object;
+use crate::respond::ObjectFields;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -37,7 +38,7 @@ impl Forward {
 }
 
 /// Appends the member of an answer made from an object.
-pub fn of_object(headers: &mut HeaderMap, edge: &EdgeId, object: &Object, note: CacheNote, now: Timestamp) {
+pub fn of_object(fields: &mut ObjectFields, edge: &EdgeId, object: &Object, note: CacheNote, now: Timestamp) {
     let ttl = (object.head().life.fresh_until - now.as_millis()).div_euclid(1000);
     let (why, fwd, stored) = match note.how {
         How::Held | How::Stale | How::Behind if note.all_held => ("hit", "", false),
@@ -51,12 +52,16 @@ pub fn of_object(headers: &mut HeaderMap, edge: &EdgeId, object: &Object, note: 
     let fwd_status = if matches!(note.how, How::Confirmed(_)) { "; fwd-status=304" } else { "" };
     let stored = if stored { "; stored" } else { "" };
     let collapsed = if note.collapsed { "; collapsed" } else { "" };
-    append(headers, format!("{}; {why}{fwd}{fwd_status}{stored}{collapsed}; ttl={ttl}", Named(edge)));
+    let member = format_args!("{}; {why}{fwd}{fwd_status}{stored}{collapsed}; ttl={ttl}", Named(edge));
+    fields.say(CACHE_STATUS.as_str(), member);
 }
 
 /// Appends the member of an answer that is passed on as it came.
 pub fn of_passed(headers: &mut HeaderMap, edge: &EdgeId, why: Forward, status: StatusCode) {
-    append(headers, format!("{}; fwd={}; fwd-status={}", Named(edge), why.word(), status.as_u16()));
+    let member = format!("{}; fwd={}; fwd-status={}", Named(edge), why.word(), status.as_u16());
+    if let Ok(value) = HeaderValue::try_from(member) {
+        headers.append(CACHE_STATUS, value);
+    }
 }
 
 /// An edge's id as a member of a list: no token begins with a digit (RFC 9651, section 3.3.4), a text may.
@@ -68,11 +73,5 @@ impl fmt::Display for Named<'_> {
             id if id.starts_with(|c: char| c.is_ascii_digit()) => write!(f, "\"{id}\""),
             id => f.write_str(id),
         }
-    }
-}
-
-fn append(headers: &mut HeaderMap, member: String) {
-    if let Ok(value) = HeaderValue::try_from(member) {
-        headers.append(CACHE_STATUS, value);
     }
 }

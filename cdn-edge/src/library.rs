@@ -217,11 +217,11 @@ impl Library {
     pub async fn ask_for_part(&self, object: &Object, range: Range<u64>) -> Result<Source, OriginError> {
         let size = object.size().ok_or(OriginError::Changed)?;
         let answer = self.origin.ask(Ask::get(object.key.clone(), self.part_headers(object, &range, size))).await?;
-        let held = object.head();
+        let held = object.head().headers();
         match (answer.status, &answer.part) {
             (StatusCode::PARTIAL_CONTENT, Some(part)) => {
                 let contains = part.bytes.start <= range.start && part.bytes.end > range.start;
-                if part.size != size || version::denies(&held.headers, &answer.headers) {
+                if part.size != size || version::denies(&held, &answer.headers) {
                     return Err(OriginError::Changed);
                 }
                 if !contains {
@@ -232,7 +232,7 @@ impl Library {
             (StatusCode::PARTIAL_CONTENT, None) => {
                 Err(OriginError::Nonsense("a part without a readable Content-Range"))
             }
-            (StatusCode::OK, _) if answer.length == Some(size) && version::same(&held.headers, &answer.headers) => {
+            (StatusCode::OK, _) if answer.length == Some(size) && version::same(&held, &answer.headers) => {
                 object.found_to_ignore_ranges();
                 Ok(crate::fill::run::source(answer))
             }
@@ -249,7 +249,7 @@ impl Library {
         let mut end = range.end.min(size);
         if self.origin.is_web() {
             headers = self.gateway.own(&object.key.as_ref().as_ref(), &object.selectors);
-            if let Some(validator) = version::strong(&head.headers) {
+            if let Some(validator) = version::strong(&head.headers()) {
                 headers.insert(header::IF_RANGE, validator.value().clone());
             }
             if end == size {

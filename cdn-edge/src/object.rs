@@ -1,6 +1,7 @@
 //! One version of one answer of the origin: its head, which chunks of its body are on disk, which fills run.
 
 pub mod chunks;
+pub mod fields;
 pub mod head;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -94,7 +95,7 @@ impl Object {
     #[must_use]
     pub fn description(&self) -> Description {
         let head = self.head();
-        let told = Description::new(head.status, self.size(), &head.headers, self.selectors.clone());
+        let told = Description::new(head.status, self.size(), &head.headers(), self.selectors.clone());
         told.filled_by(self.filled_by.clone())
     }
 

@@ -1,18 +1,22 @@
 //! Response heads.
 
+use std::fmt;
+use std::io::Write as _;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use httpdate::HttpDate;
 use service::Problem;
 use wire::Timestamp;
 
 use crate::body::EdgeBody;
 use crate::library::open::OpenError;
 use crate::object::Object;
+use crate::object::fields::Fields;
 use crate::origin::OriginError;
 
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
 
 /// What a player in a browser may read beyond the plain headers.
@@ -28,12 +32,13 @@ pub fn cors() -> HeaderMap {
     ])
 }
 
+/// A response, with what of its head an object says.
+pub type Head = (Response<EdgeBody>, Option<ObjectFields>);
+
 /// `Server-Timing`: from the request's head to the answer's, and where the answer comes from.
-pub fn server_timing(headers: &mut HeaderMap, source: &str, spent: Duration) {
-    let text = format!("edge;desc={source};dur={:.3}", spent.as_secs_f64() * 1000.0);
-    if let Ok(value) = HeaderValue::try_from(text) {
-        headers.append(SERVER_TIMING, value);
-    }
+#[must_use]
+pub fn server_timing(source: &str, spent: Duration) -> String {
+    format!("edge;desc={source};dur={:.3}", spent.as_secs_f64() * 1000.0)
 }
 
 /// What every answer with or about a bucket's object carries.
@@ -44,41 +49,77 @@ pub fn shared_head() -> HeaderMap {
     head
 }
 
-/// The head of an answer made from an object, but for its body's length and `Cache-Status`.
-#[must_use]
-pub fn head(object: &Object, now: Timestamp) -> HeaderMap {
-    let head = object.head();
-    let mut headers = head.headers.clone();
-    headers.insert(header::AGE, HeaderValue::from(head.life.age_s(now)));
-    headers
+/// The fields of an answer made from an object, as they go out: those that are held, and what this answer says itself.
+#[derive(Debug)]
+pub struct ObjectFields {
+    held: Fields,
+    own: Vec<u8>,
+}
+
+/// What an answer says itself, mostly.
+const OWN: usize = 160;
+
+impl ObjectFields {
+    /// All but the body's length and `Cache-Status`.
+    #[must_use]
+    pub fn new(object: &Object, now: Timestamp) -> Self {
+        let head = object.head();
+        let mut fields = Self { held: head.fields.clone(), own: Vec::with_capacity(OWN) };
+        fields.say("age", format_args!("{}", head.life.age_s(now)));
+        if !head.dated {
+            fields.say("date", format_args!("{}", HttpDate::from(SystemTime::now())));
+        }
+        fields
+    }
+
+    /// `value` must be one that a field can have.
+    pub fn say(&mut self, name: &str, value: fmt::Arguments<'_>) {
+        self.own.extend_from_slice(name.as_bytes());
+        // A Vec takes all that is written to it.
+        let _ = write!(self.own, ": {value}\r\n");
+    }
+
+    /// As lines, in two pieces.
+    #[must_use]
+    pub fn lines(&self) -> [&[u8]; 2] {
+        [self.held.as_bytes(), &self.own]
+    }
+
+    #[must_use]
+    pub fn to_map(self) -> HeaderMap {
+        let mut headers = self.held.to_map();
+        Fields::of_lines(self.own).append_to(&mut headers);
+        headers
+    }
 }
 
 /// `size` is none where it is not known yet, and where the status has no body.
 #[must_use]
-pub fn whole(status: StatusCode, mut headers: HeaderMap, size: Option<u64>, body: EdgeBody) -> Response<EdgeBody> {
+pub fn whole(status: StatusCode, mut fields: ObjectFields, size: Option<u64>, body: EdgeBody) -> Head {
     if let Some(size) = size {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+        fields.say("content-length", format_args!("{size}"));
     }
-    answer(status, headers, body)
+    (answer(status, HeaderMap::new(), body), Some(fields))
 }
 
 #[must_use]
-pub fn part(mut headers: HeaderMap, range: &Range<u64>, size: u64, body: EdgeBody) -> Response<EdgeBody> {
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
-    insert_text(&mut headers, header::CONTENT_RANGE, &format!("bytes {}-{}/{size}", range.start, range.end - 1));
-    answer(StatusCode::PARTIAL_CONTENT, headers, body)
+pub fn part(mut fields: ObjectFields, range: &Range<u64>, size: u64, body: EdgeBody) -> Head {
+    fields.say("content-length", format_args!("{}", range.end - range.start));
+    fields.say("content-range", format_args!("bytes {}-{}/{size}", range.start, range.end - 1));
+    (answer(StatusCode::PARTIAL_CONTENT, HeaderMap::new(), body), Some(fields))
 }
 
 #[must_use]
-pub fn parts(mut headers: HeaderMap, boundary: &str, length: u64, body: EdgeBody) -> Response<EdgeBody> {
+pub fn parts(mut headers: HeaderMap, boundary: &str, length: u64, body: EdgeBody) -> Head {
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     insert_text(&mut headers, header::CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
-    answer(StatusCode::PARTIAL_CONTENT, headers, body)
+    (answer(StatusCode::PARTIAL_CONTENT, headers, body), None)
 }
 
 /// 304 carries what a 200 would, but for what describes its body.
 #[must_use]
-pub fn not_modified(mut headers: HeaderMap) -> Response<EdgeBody> {
+pub fn not_modified(fields: ObjectFields) -> Response<EdgeBody> {
+    let mut headers = fields.to_map();
     headers.remove(header::CONTENT_TYPE);
     answer(StatusCode::NOT_MODIFIED, headers, EdgeBody::empty())
 }

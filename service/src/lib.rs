@@ -16,6 +16,7 @@ pub mod backoff;
 pub mod clickhouse;
 pub mod client;
 pub mod config;
+pub mod files;
 pub mod health;
 pub mod http;
 pub mod journal;

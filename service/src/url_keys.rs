@@ -2,18 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use arc_swap::{ArcSwap, Guard};
-use tokio::time::MissedTickBehavior;
 use wire::token::keys::KeySet;
 
 use crate::health::Status;
-use crate::{Health, Shutdown};
-
-/// How often the file is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::{Health, Shutdown, files};
 
 /// No set of keys is longer.
 const MAX_BYTES: u64 = 1 << 20;
@@ -42,36 +37,17 @@ impl UrlKeys {
 
     /// Looks at the file until `ended`. Where it is no good the last good keys stay in use.
     pub async fn watch(self: Arc<Self>, health: Health, ended: Shutdown) {
-        let mut seen = self.changed();
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = ended.cancelled() => return,
-                _ = looks.tick() => {}
+        let again = || match read(&self.path, self.signer.as_deref()) {
+            Ok(fresh) => {
+                tracing::info!(keys = ?fresh, "the keys of media URLs were read again");
+                self.current.store(Arc::new(fresh));
+                health.set("url_keys", Status::Ok);
             }
-            let now = self.changed();
-            if now == seen {
-                continue;
+            Err(error) => {
+                health.set("url_keys", Status::Degraded(format!("the last good keys are in use: {error:#}")));
             }
-            seen = now;
-            // A blocking read of a small file once in weeks.
-            match read(&self.path, self.signer.as_deref()) {
-                Ok(fresh) => {
-                    tracing::info!(keys = ?fresh, "the keys of media URLs were read again");
-                    self.current.store(Arc::new(fresh));
-                    health.set("url_keys", Status::Ok);
-                }
-                Err(error) => {
-                    health.set("url_keys", Status::Degraded(format!("the last good keys are in use: {error:#}")));
-                }
-            }
-        }
-    }
-
-    fn changed(&self) -> Option<(SystemTime, u64)> {
-        let file = std::fs::metadata(&self.path).ok()?;
-        Some((file.modified().ok()?, file.len()))
+        };
+        files::watch([&self.path], &ended, again).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -65,11 +66,22 @@ impl Server {
         pids.map(|pid| cpu_us_of(&pid)).sum()
     }
 
-    /// Its own resident memory.
+    /// Its own resident memory, and what it keeps in files that are memory (memfd), mapped or not.
     pub fn resident_bytes(&self) -> anyhow::Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("status has no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
+        let process = format!("/proc/{}", self.child.id());
+        let status = fs::read_to_string(format!("{process}/status"))?;
+        let kib = |name: &str| -> anyhow::Result<f64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+            Ok(line.trim().trim_end_matches(" kB").parse()?)
+        };
+        let mut blocks = 0;
+        for file in fs::read_dir(format!("{process}/fd"))? {
+            let file = file?.path();
+            if fs::read_link(&file)?.to_string_lossy().starts_with("/memfd:") {
+                blocks += fs::metadata(&file)?.blocks();
+            }
+        }
+        Ok((kib("VmRSS:")? - kib("RssShmem:")?) * 1024.0 + blocks as f64 * 512.0)
     }
 }
 

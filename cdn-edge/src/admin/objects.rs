@@ -96,7 +96,8 @@ pub(super) async fn held(State(admin): State<Admin>, Path(key): Path<String>) ->
 
 fn tell(cache: &Cache, object: &Arc<Object>, now: Timestamp) -> Held {
     let head = object.head();
-    let text = |name| head.headers.get(name).and_then(|value| Some(value.to_str().ok()?.to_owned()));
+    let headers = head.headers();
+    let text = |name| headers.get(name).and_then(|value| Some(value.to_str().ok()?.to_owned()));
     let in_memory: Vec<_> =
         object.reached_chunks().filter_map(|chunk| Some((chunk, cache.in_memory(object, chunk)?))).collect();
     let on_disk: Vec<u32> = object.reached_chunks().filter(|chunk| object.on_disk(*chunk).is_some()).collect();
@@ -106,7 +107,7 @@ fn tell(cache: &Cache, object: &Arc<Object>, now: Timestamp) -> Held {
         bytes: object.size(),
         etag: text(header::ETAG),
         last_modified: text(header::LAST_MODIFIED),
-        tags: purge::tags(&head.headers).map(str::to_owned).collect(),
+        tags: purge::tags(&headers).map(str::to_owned).collect(),
         selectors: object.selectors.clone(),
         chunks: object.reached_chunks().count(),
         chunks_in_memory: in_memory.len(),
@@ -117,7 +118,7 @@ fn tell(cache: &Cache, object: &Arc<Object>, now: Timestamp) -> Held {
         disk: runs(on_disk.iter().map(|chunk| (start(*chunk), start(*chunk) + object.chunk_len(*chunk)))),
         fills: object.running_fills().len(),
         freshness: freshness(&head.life, now),
-        filled_by: filled_by(object.filled_by.as_ref(), &head.headers),
+        filled_by: filled_by(object.filled_by.as_ref(), &headers),
         filled_at: Timestamp::from_millis(head.life.came),
     }
 }

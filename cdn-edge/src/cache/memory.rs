@@ -1,7 +1,13 @@
 //! Chunks in memory, within a budget of bytes. What is asked for often stays through a scan (TinyLFU).
+//!
+//! A large chunk moves to [`Pages`] when it is first read: the copy is the one that sending it would have taken.
+
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use moka::ops::compute::Op;
+
+use super::pages::{LEAST, Pages};
 
 /// What moka spends on an entry beside its value, roughly; without it a million tiny objects would
 /// take twice their budget.
@@ -52,18 +58,48 @@ impl Part {
 #[derive(Debug)]
 pub struct Memory {
     chunks: moka::sync::Cache<(u64, u32), Part>,
+    /// None where the system has none.
+    pages: Option<Arc<Pages>>,
 }
 
 impl Memory {
     #[must_use]
     pub fn new(budget: u64) -> Self {
         let weigh = |_: &(u64, u32), part: &Part| u32::try_from(part.bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX);
-        Self { chunks: moka::sync::Cache::builder().max_capacity(budget).weigher(weigh).build() }
+        let pages =
+            Pages::new(budget).inspect_err(|error| tracing::warn!(%error, "large answers are copied to sockets"));
+        Self { chunks: moka::sync::Cache::builder().max_capacity(budget).weigher(weigh).build(), pages: pages.ok() }
     }
 
     #[must_use]
     pub fn get(&self, object: u64, chunk: u32) -> Option<Part> {
-        self.chunks.get(&(object, chunk))
+        let part = self.chunks.get(&(object, chunk))?;
+        match &self.pages {
+            Some(pages) if part.bytes.len() >= LEAST && pages.place(&part.bytes).is_none() => {
+                Some(self.moved(pages, (object, chunk), part))
+            }
+            _ => Some(part),
+        }
+    }
+
+    /// What of memory sockets can take as it is.
+    #[must_use]
+    pub fn pages(&self) -> Option<&Pages> {
+        self.pages.as_deref()
+    }
+
+    #[cold]
+    fn moved(&self, pages: &Arc<Pages>, key: (u64, u32), part: Part) -> Part {
+        let Some(bytes) = pages.keep(&part.bytes) else { return part };
+        let moved = Part { bytes, ..part };
+        // Not in the place of anything else: it may have been removed or have grown meanwhile.
+        self.chunks.entry(key).and_compute_with(|held| match held {
+            Some(held) if held.value().start == moved.start && held.value().bytes.len() == moved.bytes.len() => {
+                Op::Put(moved.clone())
+            }
+            _ => Op::Nop,
+        });
+        moved
     }
 
     #[must_use]

@@ -107,7 +107,8 @@ fn appended(headers: &HeaderMap) {
         let before = list(headers, &name);
         let mut with = headers.clone();
         if name == "cmsd-dynamic" {
-            cmsd::tell(&mut with, &edge, &TcpInfo { rtt_us: u32::MAX, retransmits: 0, delivery_rate: u64::MAX });
+            let tcp = TcpInfo { rtt_us: u32::MAX, retransmits: 0, delivery_rate: u64::MAX };
+            with.append(cmsd::DYNAMIC, cmsd::dynamic(&edge, &tcp).parse().expect("it can stand in a header"));
         } else {
             cache_status::of_passed(&mut with, &edge, Forward::Bypass, StatusCode::OK);
         }

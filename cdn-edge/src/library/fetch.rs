@@ -240,8 +240,8 @@ impl Library {
         if let Some(etag) = head.etag() {
             headers.insert(header::IF_NONE_MATCH, etag.clone());
         }
-        if let Some(modified) = head.headers.get(header::LAST_MODIFIED).filter(|_| self.origin.is_web()) {
-            headers.insert(header::IF_MODIFIED_SINCE, modified.clone());
+        if let Some(modified) = head.fields.get(&header::LAST_MODIFIED).filter(|_| self.origin.is_web()) {
+            headers.insert(header::IF_MODIFIED_SINCE, modified);
         }
         headers
     }
@@ -249,7 +249,7 @@ impl Library {
     /// RFC 9111, section 4.3.4: a 304 about another version is none about ours.
     async fn not_modified(&self, wish: &Wish, held: Arc<Object>, answer: Answer, why: Forward) -> Fetched {
         let other = answer.headers.get(header::ETAG).is_some_and(|etag| Some(etag) != held.head().etag());
-        if other && !version::same(&held.head().headers, &answer.headers) {
+        if other && !version::same(&held.head().headers(), &answer.headers) {
             self.cache.drop_version(&held);
             let wish = Wish { headers: wish.unconditional(), ..wish.clone() };
             return Box::pin(self.fetch_cold(&wish, why)).await;
@@ -273,10 +273,11 @@ impl Library {
         newer.remove(header::VIA);
         let before = held.head().clone();
         let merged = before.updated(&newer, before.life);
-        let said = ResponseDirectives::of(&merged.headers);
-        let policy = self.policy(merged.status, &merged.headers, &said);
+        let headers = merged.headers();
+        let said = ResponseDirectives::of(&headers);
+        let policy = self.policy(merged.status, &headers, &said);
         let life = Self::life(policy, &dated, delay, asking);
-        let fields = merged.headers != before.headers;
+        let fields = headers != before.headers();
         held.refresh(merged.with_life(life));
         held.no_excuse();
         self.cache.disk.refreshed(held.clone(), fields);
@@ -286,7 +287,7 @@ impl Library {
     /// The origin answered with something else, or with the same under no condition.
     fn changed(&self, wish: &Wish, held: &Arc<Object>, answer: Answer, why: Forward) -> Fetched {
         let same = answer.status == StatusCode::OK && held.head().status == StatusCode::OK;
-        if same && version::same(&held.head().headers, &answer.headers) && answer.length == held.size() {
+        if same && version::same(&held.head().headers(), &answer.headers) && answer.length == held.size() {
             return self.confirm(held.clone(), answer.headers, answer.delay, why, &wish.asking);
         }
         // An error says nothing of what is held; anything else supersedes it.
@@ -300,7 +301,7 @@ impl Library {
         let size = answer.part.as_ref().map(|part| part.size).or(answer.length);
         match answer.status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT
-                if size == held.size() && version::same(&held.head().headers, &answer.headers) =>
+                if size == held.size() && version::same(&held.head().headers(), &answer.headers) =>
             {
                 self.confirm(held.clone(), answer.headers, answer.delay, why, &wish.asking)
             }

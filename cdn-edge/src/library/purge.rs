@@ -81,7 +81,7 @@ impl Library {
     pub(super) fn look_at_purges(&self, object: &Arc<Object>) -> bool {
         let latest = self.cache.purges.latest();
         let head = object.head().clone();
-        let purged = self.cache.purges.of(&object.key, &head.headers);
+        let purged = self.cache.purges.of(&object.key, &head.headers());
         if purged.hard > head.life.asked {
             self.cache.drop_version(object);
             return false;

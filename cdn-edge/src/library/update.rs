@@ -47,8 +47,8 @@ impl Library {
             (Some(one), Some(other)) => one == other,
             _ => true,
         };
-        let same_date = match (head.headers.get(header::LAST_MODIFIED), answer.headers.get(header::LAST_MODIFIED)) {
-            (Some(one), Some(other)) => one == other,
+        let same_date = match (head.fields.get(&header::LAST_MODIFIED), answer.headers.get(header::LAST_MODIFIED)) {
+            (Some(one), Some(other)) => one == *other,
             _ => true,
         };
         drop(head);

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use wire::{EdgeId, Timestamp};
 
+use super::fields::Fields;
 use crate::conditions::Validators;
 use crate::freshness::{self, Life};
 use crate::vary::Selectors;
@@ -17,8 +18,11 @@ pub struct Head {
     /// 200 where parts of it are held, too.
     pub status: StatusCode,
     /// As they go out.
-    pub headers: HeaderMap,
+    pub fields: Fields,
+    /// The fields have a `Date`; where not, each answer is given its own.
+    pub dated: bool,
     pub life: Life,
+    etag: Option<HeaderValue>,
     pub last_modified: Option<SystemTime>,
     seen: Seen,
 }
@@ -40,7 +44,15 @@ impl Head {
             headers.entry(name).or_insert_with(|| value.clone());
         }
         let last_modified = freshness::date(&headers, header::LAST_MODIFIED);
-        Self { status, headers, life, last_modified, seen: Seen(AtomicU64::new(life.asked)) }
+        let (fields, dated) = (Fields::of(&headers), headers.contains_key(header::DATE));
+        // Of the same memory as the fields, and not of the origin's answer.
+        let etag = fields.get(&header::ETAG);
+        Self { status, fields, dated, life, etag, last_modified, seen: Seen(AtomicU64::new(life.asked)) }
+    }
+
+    #[must_use]
+    pub fn headers(&self) -> HeaderMap {
+        self.fields.to_map()
     }
 
     /// Whether no purge up to this one is still to be looked at: all that a hit is asked about purges.
@@ -68,7 +80,7 @@ impl Head {
 
     #[must_use]
     pub fn etag(&self) -> Option<&HeaderValue> {
-        self.headers.get(header::ETAG)
+        self.etag.as_ref()
     }
 
     #[must_use]
@@ -82,7 +94,7 @@ impl Head {
     pub fn updated(&self, newer: &HeaderMap, life: Life) -> Self {
         const OF_THE_BODY: [HeaderName; 4] =
             [header::CONTENT_LENGTH, header::CONTENT_ENCODING, header::CONTENT_TYPE, header::CONTENT_RANGE];
-        let mut headers = self.headers.clone();
+        let mut headers = self.headers();
         for name in newer.keys().filter(|name| !OF_THE_BODY.contains(name)) {
             headers.remove(name);
             for value in newer.get_all(name) {
@@ -182,6 +194,6 @@ mod tests {
         let newer = headers(&[("b", "3"), ("c", "4"), ("content-length", "0"), ("content-encoding", "x")]);
         let wanted =
             headers(&[("a", "1"), ("b", "3"), ("c", "4"), ("content-length", "9"), ("content-encoding", "br")]);
-        assert_eq!(held.updated(&newer, policy).headers, wanted);
+        assert_eq!(held.updated(&newer, policy).headers(), wanted);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use service::Problem;
 use wire::token::Refusal;
@@ -26,6 +26,7 @@ use crate::directives::RequestDirectives;
 use crate::key::KeyRef;
 use crate::origin::upload::Upload;
 use crate::range::Ranges;
+use crate::respond::ObjectFields;
 use crate::seal::EDGE;
 use crate::{cmsd, forward, request, respond};
 
@@ -46,8 +47,47 @@ pub struct Answerer {
     pub https: bool,
 }
 
-/// A response, with its transcript where it is about what an origin has.
-pub type Answered = (Response<EdgeBody>, Option<Arc<Transcript>>);
+/// What is answered.
+#[derive(Debug)]
+pub struct Answered {
+    pub response: Response<EdgeBody>,
+    /// Where it is made from an object, its fields: the response itself has none then.
+    pub fields: Option<ObjectFields>,
+    /// Where it is about what an origin has.
+    pub transcript: Option<Arc<Transcript>>,
+}
+
+impl Answered {
+    #[must_use]
+    pub fn with(response: Response<EdgeBody>, transcript: Arc<Transcript>) -> Self {
+        Self { response, fields: None, transcript: Some(transcript) }
+    }
+
+    /// As hyper takes it.
+    #[must_use]
+    pub fn into_parts(self) -> (Response<EdgeBody>, Option<Arc<Transcript>>) {
+        let Self { mut response, fields, transcript } = self;
+        if let Some(fields) = fields {
+            *response.headers_mut() = fields.to_map();
+        }
+        (response, transcript)
+    }
+
+    /// Puts a field behind those that there are.
+    fn say(&mut self, name: HeaderName, value: &str) {
+        match (&mut self.fields, HeaderValue::try_from(value)) {
+            (Some(fields), Ok(_)) => fields.say(name.as_str(), format_args!("{value}")),
+            (None, Ok(value)) => drop(self.response.headers_mut().append(name, value)),
+            (_, Err(_)) => {}
+        }
+    }
+}
+
+impl From<Response<EdgeBody>> for Answered {
+    fn from(response: Response<EdgeBody>) -> Self {
+        Self { response, fields: None, transcript: None }
+    }
+}
 
 /// Host, and path with query.
 type Target<'a> = (Cow<'a, str>, Cow<'a, str>);
@@ -66,23 +106,22 @@ impl Answerer {
     pub async fn answer_metered(&self, request: Request<Incoming>, meter: &Meter) -> Response<EdgeBody> {
         let (is_head, version) = (request.method() == Method::HEAD, request.version());
         let (mut head, body) = request.into_parts();
-        let (response, transcript) = self.answer(&mut head, Upload::of(body)).await;
+        let (response, transcript) = self.answer(&mut head, Upload::of(body)).await.into_parts();
         meter.expect(framing(is_head, version, &response), transcript);
         response
     }
 
-    /// The response, with its transcript where it is about what an origin has.
     pub async fn answer(&self, head: &mut Parts, body: Upload) -> Answered {
         self.counters.requests.fetch_add(1, Relaxed);
         if let Some(own) = self.own(head).or_else(|| self.over_the_rate(head)) {
-            return (own, None);
+            return own.into();
         }
         let internal = self.is_internal(head);
         if let Some(gate) = &self.shared.gate
             && !internal
             && let Err(refusal) = gate.admit(head, Timestamp::now())
         {
-            return (self.refuse(refusal), None);
+            return self.refuse(refusal).into();
         }
         let mut answered = match self.shared.library.origin.is_web() {
             true => self.web(head, body, internal).await,
@@ -90,19 +129,20 @@ impl Answerer {
         };
         if internal {
             // Another edge's fill: its listeners' deliveries are its to tell.
-            answered.1 = None;
+            answered.transcript = None;
         }
         if self.shared.server_timing
-            && let Some(transcript) = &answered.1
+            && let Some(transcript) = &answered.transcript
         {
             let spent = (transcript.begun.elapsed(), transcript.cache_status().as_str());
-            respond::server_timing(answered.0.headers_mut(), spent.1, spent.0);
+            let timing = respond::server_timing(spent.1, spent.0);
+            answered.say(respond::SERVER_TIMING, &timing);
         }
         if self.shared.cmsd
             && cmcd::is_told(head.uri.query(), &head.headers)
             && let Some(tcp) = self.tcp.as_ref().and_then(|tcp| tcp.last())
         {
-            cmsd::tell(answered.0.headers_mut(), &self.shared.edge, &tcp);
+            answered.say(cmsd::DYNAMIC, &cmsd::dynamic(&self.shared.edge, &tcp));
         }
         answered
     }
@@ -159,12 +199,12 @@ impl Answerer {
     async fn bucket(&self, head: &Parts, internal: bool) -> Answered {
         match head.method {
             Method::GET | Method::HEAD => {}
-            Method::OPTIONS => return (preflight(), None),
-            _ => return (method_not_allowed(), None),
+            Method::OPTIONS => return preflight().into(),
+            _ => return method_not_allowed().into(),
         }
         let text = match request::key_text(&head.uri) {
             Ok(text) => text,
-            Err(error) => return (respond::problem(&error.into()), None),
+            Err(error) => return respond::problem(&error.into()).into(),
         };
         let wanted = self.wanted(head, KeyRef::object(&text), internal);
         if let Some(opened) = self.find(&wanted) {
@@ -173,7 +213,7 @@ impl Answerer {
         // Asked only where the cache does not know it: what is held has a valid one.
         match ObjectKey::new(&*text) {
             Ok(_) => Box::pin(self.open_and_answer(&wanted)).await,
-            Err(error) => (respond::problem(&FieldError::new("path", error.to_string()).into()), None),
+            Err(error) => respond::problem(&FieldError::new("path", error.to_string()).into()).into(),
         }
     }
 
@@ -181,12 +221,12 @@ impl Answerer {
     async fn web(&self, head: &Parts, body: Upload, internal: bool) -> Answered {
         let (host, target) = match self.target(head) {
             Ok(target) => target,
-            Err(refusal) => return (*refusal, None),
+            Err(refusal) => return (*refusal).into(),
         };
         let https = if internal { forward::was_https(&head.headers) } else { self.https };
         let wanted = self.wanted(head, KeyRef { https, host: &host, target: &target }, internal);
         if self.shared.cors && is_preflight(head) {
-            return (preflight(), None);
+            return preflight().into();
         }
         // A body is no part of the key, so a read with one is not for others (RFC 9110, section 9.3.1).
         if !matches!(head.method, Method::GET | Method::HEAD) || !body.is_none() {
@@ -196,7 +236,7 @@ impl Answerer {
             return self.held(&wanted, opened).await;
         }
         if wanted.asked.only_if_cached {
-            return (only_if_cached(), None);
+            return only_if_cached().into();
         }
         match head.method {
             Method::HEAD => Box::pin(self.pass(&wanted, body)).await,

@@ -82,6 +82,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Wire + Unpin>(
                     tracing::debug!(%gone, "a connection ended early");
                     return End::Closed;
                 }
+                lane.heads.done(parts);
                 if after == After::Close || stop.is_cancelled() {
                     // A client that does not take the end is gone all the same.
                     let _ = tokio::time::timeout(patience, lane.stream.shutdown()).await;
@@ -121,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Wire + Unpin> Lane<'_, S> {
     async fn answer(&mut self, request: &mut Parts, after: After) -> Result<(), Gone> {
         let is_head = request.method == Method::HEAD;
         let answering = self.answerer.answer(request, Upload::none());
-        let (response, transcript) = {
+        let answered = {
             let mut answering = pin!(answering);
             let answered: Answered = tokio::select! {
                 biased;
@@ -130,10 +131,11 @@ impl<S: AsyncRead + AsyncWrite + Wire + Unpin> Lane<'_, S> {
             };
             answered
         };
-        let framing = framing(is_head, Version::HTTP_11, &response);
-        let (head, mut body) = response.into_parts();
+        let framing = framing(is_head, Version::HTTP_11, &answered.response);
         self.out.clear();
-        render(&mut self.out, &head, Some(framing).filter(|_| !is_head), after);
+        render(&mut self.out, &answered, Some(framing).filter(|_| !is_head), after);
+        let Answered { response, transcript, .. } = answered;
+        let mut body = response.into_body();
         let Answerer { counters, shared, .. } = self.answerer;
         let mut outgoing = Outgoing {
             counters,
@@ -144,15 +146,16 @@ impl<S: AsyncRead + AsyncWrite + Wire + Unpin> Lane<'_, S> {
             sent: 0,
             first_byte: None,
             complete: false,
+            patience: shared.write_timeout,
+            pages: shared.library.cache.memory.pages(),
         };
-        let patience = shared.write_timeout;
         if framing != Framing::Length(0) {
             let is_chunk = framing == Framing::Chunked;
             while let Some(frame) = self.next(&mut body).await? {
                 if is_chunk {
                     chunk_line(&mut self.out, frame.len());
                 }
-                outgoing.write(self.stream, &self.out, &frame, is_chunk, patience).await?;
+                outgoing.write(self.stream, &self.out, &frame, is_chunk).await?;
                 self.out.clear();
             }
             if is_chunk {
@@ -160,7 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Wire + Unpin> Lane<'_, S> {
             }
         }
         if !self.out.is_empty() {
-            outgoing.write(self.stream, &self.out, &[], false, patience).await?;
+            outgoing.write(self.stream, &self.out, &[], false).await?;
         }
         // Who was told a length must not take what follows for the rest of it.
         if matches!(framing, Framing::Length(length) if length != outgoing.sent) {

@@ -30,7 +30,7 @@ impl Answerer {
     /// Asks the origin, once, and does to what is held what the answer demands.
     pub(super) async fn pass(&self, wanted: &Wanted<'_>, body: Upload) -> Answered {
         if self.is_loop(wanted) {
-            return (respond::problem(&respond::looped()), None);
+            return respond::problem(&respond::looped()).into();
         }
         let Some(_room) = self.shared.admission.admit(Wants::Head, false) else { return self.overloaded(wanted) };
         let method = wanted.head.method.clone();
@@ -91,7 +91,7 @@ impl Answerer {
             _ => respond::answer(status, headers, EdgeBody::Passed(Box::new(body))),
         };
         let transcript = self.pass_transcript(wanted, &response);
-        (response, transcript)
+        Answered { response, fields: None, transcript }
     }
 
     /// Reads are recorded, other methods are no deliveries.

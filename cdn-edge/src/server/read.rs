@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use service::Problem;
 use wire::Timestamp;
 
@@ -22,7 +22,7 @@ use crate::multipart::{Parts, boundary};
 use crate::object::Object;
 use crate::origin::OriginError;
 use crate::reader::{Reader, Source};
-use crate::respond;
+use crate::respond::{self, ObjectFields};
 
 /// Chunks that `Cache-Status` speaks for, 128 MiB: a header is not worth a walk through a huge object.
 const NOTED: usize = 512;
@@ -34,6 +34,7 @@ enum Selection {
     Parts(Vec<Range<u64>>),
 }
 
+#[allow(clippy::large_enum_variant, reason = "it lives for a moment, and the large one is the common one")]
 enum Offer {
     Ready(Answered),
     /// Nothing is missing but the first bytes.
@@ -99,7 +100,7 @@ impl Answerer {
 
     pub(super) async fn open_and_answer(&self, wanted: &Wanted<'_>) -> Answered {
         if self.is_loop(wanted) {
-            return (respond::problem(&respond::looped()), None);
+            return respond::problem(&respond::looped()).into();
         }
         let wish = self.wish(wanted);
         let joins = self.shared.library.is_being_opened(&wish);
@@ -251,7 +252,7 @@ impl Answerer {
     ) -> Answered {
         let object = reader.object.clone();
         let collapsed = note.collapsed || reader.source() == Source::Joined;
-        let mut headers = self.object_head(wanted, &object, CacheNote { collapsed, ..note });
+        let fields = self.object_fields(wanted, &object, CacheNote { collapsed, ..note });
         let (size, held_status) = (object.size(), object.head().status);
         let (status, start) = match &selection {
             Selection::Whole => (held_status, 0),
@@ -260,10 +261,10 @@ impl Answerer {
         };
         let transcript = Transcript::new(wanted.arrival.clone(), Subject::Object(object), status.as_u16(), start);
         let media = |first, reader| EdgeBody::Media(MediaBody::new(first, reader, transcript.clone()));
-        let response = match (selection, size) {
-            (Selection::Part(range), Some(size)) => respond::part(headers, &range, size, media(first, reader)),
+        let (response, fields) = match (selection, size) {
+            (Selection::Part(range), Some(size)) => respond::part(fields, &range, size, media(first, reader)),
             (Selection::Parts(ranges), Some(size)) => {
-                let boundary = boundary();
+                let (boundary, mut headers) = (boundary(), fields.to_map());
                 let content_type = headers.remove(http::header::CONTENT_TYPE);
                 let parts = Parts::new(&ranges, size, content_type.as_ref(), &boundary);
                 let length = parts.len();
@@ -272,9 +273,9 @@ impl Answerer {
                 let body = EdgeBody::Parts(Box::new(PartsBody::new(parts, reader, transcript.clone())));
                 respond::parts(headers, &boundary, length, body)
             }
-            (_, size) => respond::whole(held_status, headers, size, media(first, reader)),
+            (_, size) => respond::whole(held_status, fields, size, media(first, reader)),
         };
-        (response, Some(transcript))
+        Answered { response, fields, transcript: Some(transcript) }
     }
 
     /// HEAD, and the empty object.
@@ -283,31 +284,32 @@ impl Answerer {
         let status = object.head().status;
         let cold = matches!(note.how, How::Cold(_) | How::Replaced(_));
         let note = CacheNote { all_held: note.all_held || !cold, ..note };
-        let headers = self.object_head(wanted, object, note);
+        let fields = self.object_fields(wanted, object, note);
         let transcript = self.transcript(wanted, object, status);
         transcript.saw(if cold { reader.source().max(Source::Joined) } else { Source::Memory });
         let size = object.size().filter(|_| status != StatusCode::NO_CONTENT);
-        (respond::whole(status, headers, size, EdgeBody::empty()), Some(transcript))
+        let (response, fields) = respond::whole(status, fields, size, EdgeBody::empty());
+        Answered { response, fields, transcript: Some(transcript) }
     }
 
     fn not_modified(&self, wanted: &Wanted<'_>, opened: &Opened) -> Answered {
         let cold = matches!(opened.how, How::Cold(_) | How::Replaced(_));
         let note = CacheNote { how: opened.how, all_held: !cold, some_held: false, collapsed: opened.collapsed };
-        let headers = self.object_head(wanted, &opened.object, note);
+        let fields = self.object_fields(wanted, &opened.object, note);
         let transcript = self.transcript(wanted, &opened.object, StatusCode::NOT_MODIFIED);
         transcript.saw(if note.all_held { Source::Memory } else { Source::Filled });
-        (respond::not_modified(headers), Some(transcript))
+        Answered::with(respond::not_modified(fields), transcript)
     }
 
-    fn object_head(&self, wanted: &Wanted<'_>, object: &Object, note: CacheNote) -> HeaderMap {
+    fn object_fields(&self, wanted: &Wanted<'_>, object: &Object, note: CacheNote) -> ObjectFields {
         let now = match note.how {
             How::Held => wanted.arrival.started_at,
             // It was made or refreshed after the request came in.
             _ => Timestamp::now(),
         };
-        let mut headers = respond::head(object, now);
-        cache_status::of_object(&mut headers, &self.shared.edge, object, note, now);
-        headers
+        let mut fields = ObjectFields::new(object, now);
+        cache_status::of_object(&mut fields, &self.shared.edge, object, note, now);
+        fields
     }
 
     fn transcript(&self, wanted: &Wanted<'_>, object: &Arc<Object>, status: StatusCode) -> Arc<Transcript> {
@@ -317,12 +319,12 @@ impl Answerer {
     fn precondition_failed(&self, wanted: &Wanted<'_>, object: &Arc<Object>) -> Answered {
         let status = StatusCode::PRECONDITION_FAILED;
         let problem = Problem::new(status, "precondition-failed", "the object is not the one that is asked for");
-        (respond::problem(&problem), Some(self.transcript(wanted, object, status)))
+        Answered::with(respond::problem(&problem), self.transcript(wanted, object, status))
     }
 
     fn unsatisfiable(&self, wanted: &Wanted<'_>, object: &Arc<Object>, size: u64) -> Answered {
         let transcript = self.transcript(wanted, object, StatusCode::RANGE_NOT_SATISFIABLE);
-        (respond::unsatisfiable(size), Some(transcript))
+        Answered::with(respond::unsatisfiable(size), transcript)
     }
 
     pub(super) fn overloaded(&self, wanted: &Wanted<'_>) -> Answered {
@@ -333,6 +335,6 @@ impl Answerer {
     pub(super) fn failed(&self, wanted: &Wanted<'_>, subject: Subject, error: &OpenError) -> Answered {
         let problem = respond::open_problem(error);
         let transcript = Transcript::new(wanted.arrival.clone(), subject, problem.status.as_u16(), 0);
-        (respond::problem(&problem), Some(transcript))
+        Answered::with(respond::problem(&problem), transcript)
     }
 }

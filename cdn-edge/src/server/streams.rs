@@ -99,7 +99,7 @@ impl Streams {
         let (mut head, body) = request.into_parts();
         let (response, transcript) = match self.answerer.counters.streams.load(Relaxed) {
             many if many > self.answerer.shared.max_streams => (self.answerer.too_busy(), None),
-            _ => self.answerer.answer(&mut head, Upload::of(body)).await,
+            _ => self.answerer.answer(&mut head, Upload::of(body)).await.into_parts(),
         };
         let (counters, deliveries) = (self.answerer.counters.clone(), self.answerer.shared.deliveries.clone());
         response.map(|body| Counted {

@@ -33,11 +33,20 @@ pub struct TcpNote {
 /// A stream with a TCP socket under it.
 pub trait Wire {
     fn tcp(&self) -> &TcpStream;
+
+    /// The socket where nothing stands between it and what is written.
+    fn plain(&self) -> Option<&TcpStream> {
+        None
+    }
 }
 
 impl Wire for TcpStream {
     fn tcp(&self) -> &TcpStream {
         self
+    }
+
+    fn plain(&self) -> Option<&TcpStream> {
+        Some(self)
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
@@ -14,14 +13,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use service::health::Status;
-use service::{Health, Shutdown};
+use service::{Health, Shutdown, files};
 use tokio::net::TcpStream;
-use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-
-/// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// A certificate with its key, as the files had them when they were last good.
 #[derive(Debug)]
@@ -41,36 +36,17 @@ impl Certificate {
 
     /// Looks at the files until `ended`. Where they are no good the last good ones stay in use.
     pub async fn watch(self: Arc<Self>, health: Health, ended: Shutdown) {
-        let mut seen = self.changed();
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = ended.cancelled() => return,
-                _ = looks.tick() => {}
+        let again = || match read(&self.chain, &self.key) {
+            Ok(fresh) => {
+                self.current.store(Arc::new(fresh));
+                tracing::info!("the certificate was read again");
+                health.set("tls", Status::Ok);
             }
-            let now = self.changed();
-            if now == seen {
-                continue;
+            Err(error) => {
+                health.set("tls", Status::Degraded(format!("the last good certificate is in use: {error:#}")));
             }
-            seen = now;
-            // A blocking read of two small files once in months.
-            match read(&self.chain, &self.key) {
-                Ok(fresh) => {
-                    self.current.store(Arc::new(fresh));
-                    tracing::info!("the certificate was read again");
-                    health.set("tls", Status::Ok);
-                }
-                Err(error) => {
-                    health.set("tls", Status::Degraded(format!("the last good certificate is in use: {error:#}")));
-                }
-            }
-        }
-    }
-
-    fn changed(&self) -> [Option<SystemTime>; 2] {
-        let at = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
-        [at(&self.chain), at(&self.key)]
+        };
+        files::watch([&self.chain, &self.key], &ended, again).await;
     }
 }
 

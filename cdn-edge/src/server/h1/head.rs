@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
 /// Fields beyond these are hyper's to count.
 const FIELDS: usize = 64;
@@ -34,11 +34,28 @@ type Field = (HeaderName, Range<usize>);
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
     fields: Vec<Field>,
+    /// An answered request, whose memory the next one takes.
+    spare: Option<Box<Parts>>,
+    /// Of a head that has begun, so much was looked at and does not end.
+    seen: usize,
 }
 
 impl Heads {
     /// Takes a request without a body off the buffer.
     pub(crate) fn take(&mut self, buffer: &mut BytesMut) -> Found {
+        // Read once more only when it is all there, or one that comes byte by byte would be read as often.
+        let seen = std::mem::replace(&mut self.seen, buffer.len());
+        if seen > 0 && !has_an_empty_line(&buffer[seen.saturating_sub(3)..]) {
+            return Found::Partial;
+        }
+        let found = self.parse(buffer);
+        if !matches!(found, Found::Partial) {
+            self.seen = 0;
+        }
+        found
+    }
+
+    fn parse(&mut self, buffer: &mut BytesMut) -> Found {
         let mut room = [const { MaybeUninit::uninit() }; FIELDS];
         let mut parsed = httparse::Request::new(&mut []);
         let length = match parsed.parse_with_uninit_headers(buffer, &mut room) {
@@ -88,15 +105,26 @@ impl Heads {
     }
 
     fn parts(&mut self, head: &Bytes, method: Method, target: Range<usize>) -> Option<Box<Parts>> {
-        let (mut parts, ()) = Request::new(()).into_parts();
-        let mut headers = HeaderMap::with_capacity(self.fields.len());
-        for (name, value) in self.fields.drain(..) {
-            headers.append(name, HeaderValue::from_maybe_shared(head.slice(value)).ok()?);
-        }
-        (parts.method, parts.headers) = (method, headers);
+        let mut parts = self.spare.take().unwrap_or_else(|| Box::new(Request::new(()).into_parts().0));
+        parts.method = method;
         parts.uri = Uri::from_maybe_shared(head.slice(target)).ok()?;
-        Some(Box::new(parts))
+        for (name, value) in self.fields.drain(..) {
+            parts.headers.append(name, HeaderValue::from_maybe_shared(head.slice(value)).ok()?);
+        }
+        Some(parts)
     }
+
+    /// Takes back what an answered request was made of. Nothing of it stays, or the buffer could not be used again.
+    pub(super) fn done(&mut self, mut parts: Box<Parts>) {
+        parts.headers.clear();
+        parts.extensions.clear();
+        parts.uri = Uri::default();
+        self.spare = Some(parts);
+    }
+}
+
+fn has_an_empty_line(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|end| end == b"\n\n") || bytes.windows(3).any(|end| end == b"\n\r\n")
 }
 
 /// What a field has to say about the message and the connection themselves.
@@ -183,10 +211,34 @@ mod tests {
             assert!(matches!(found, Found::Unusual), "{text}: {found:?}");
             assert_eq!(rest, text);
         }
-        for cut in 0..30 {
-            let (found, rest) = take(&"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n"[..cut]);
-            assert!(matches!(found, Found::Partial), "{cut}: {found:?}");
-            assert_eq!(rest.len(), cut);
+    }
+
+    #[test]
+    fn a_head_may_come_in_pieces() {
+        let whole = "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n";
+        for step in 1..whole.len() {
+            let (mut heads, mut buffer) = (Heads::default(), BytesMut::new());
+            for piece in whole.as_bytes().chunks(step) {
+                buffer.extend_from_slice(piece);
+                let found = heads.take(&mut buffer);
+                match buffer.len() {
+                    0 => assert!(matches!(found, Found::Request(..)), "{found:?}"),
+                    _ => assert!(matches!(found, Found::Partial), "{found:?}"),
+                }
+            }
+            assert!(buffer.is_empty());
         }
+    }
+
+    #[test]
+    fn nothing_of_one_request_stays_for_the_next() {
+        let mut buffer =
+            BytesMut::from("GET /a HTTP/1.1\r\nHost: x\r\nRange: y\r\n\r\nHEAD /b HTTP/1.1\r\nHost: z\r\n\r\n");
+        let mut heads = Heads::default();
+        let Found::Request(first, _) = heads.take(&mut buffer) else { panic!("no request") };
+        heads.done(first);
+        let Found::Request(second, _) = heads.take(&mut buffer) else { panic!("no second request") };
+        assert_eq!((second.method, second.uri.path()), (Method::HEAD, "/b"));
+        assert_eq!((second.headers.len(), &second.headers["host"]), (1, &HeaderValue::from_static("z")));
     }
 }

@@ -1,15 +1,23 @@
 //! An answer on its way out: its head, its body's pieces as they come, and what reached the socket of them.
 
+use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderValue, StatusCode, header, response};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use http::{HeaderValue, StatusCode, header};
+use rustix::fs::sendfile;
+use rustix::net::{SendFlags, send};
+use tokio::io::{AsyncWrite, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
 
 use super::head::After;
+use crate::cache::pages::{LEAST, Pages};
 use crate::delivery::transcript::{Deliveries, Sent, Transcript};
+use crate::object::fields::line;
+use crate::server::answer::Answered;
 use crate::server::clients::Place;
 use crate::server::counters::Counters;
 use crate::server::meter::Framing;
@@ -21,42 +29,39 @@ const LINE_END: &[u8] = b"\r\n";
 
 /// Writes a head as it goes out. `framing` is none of an answer to HEAD: its length is not that of what it lacks
 /// (RFC 9110, section 8.6).
-pub(super) fn render(out: &mut Vec<u8>, head: &response::Parts, framing: Option<Framing>, after: After) {
+pub(super) fn render(out: &mut Vec<u8>, answered: &Answered, framing: Option<Framing>, after: After) {
+    let (status, headers) = (answered.response.status(), answered.response.headers());
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(head.status.as_str().as_bytes());
+    out.extend_from_slice(status.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(LINE_END);
-    for (name, value) in &head.headers {
-        field(out, name.as_str(), value.as_bytes());
+    for (name, value) in headers {
+        line(out, name.as_str(), value.as_bytes());
     }
-    if !head.headers.contains_key(header::DATE) {
-        field(out, "date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+    match &answered.fields {
+        Some(fields) => fields.lines().iter().for_each(|lines| out.extend_from_slice(lines)),
+        None if headers.contains_key(header::DATE) => {}
+        None => line(out, "date", httpdate::fmt_http_date(SystemTime::now()).as_bytes()),
     }
     match framing {
-        Some(Framing::Chunked) => field(out, "transfer-encoding", b"chunked"),
+        Some(Framing::Chunked) => line(out, "transfer-encoding", b"chunked"),
+        // An object's fields say its length, where it is known.
         Some(Framing::Length(length))
-            if has_length(head.status) && !head.headers.contains_key(header::CONTENT_LENGTH) =>
+            if has_length(status) && answered.fields.is_none() && !headers.contains_key(header::CONTENT_LENGTH) =>
         {
-            field(out, "content-length", HeaderValue::from(length).as_bytes());
+            line(out, "content-length", HeaderValue::from(length).as_bytes());
         }
         Some(Framing::Length(_) | Framing::Close) | None => {}
     }
     if after == After::Close {
-        field(out, "connection", b"close");
+        line(out, "connection", b"close");
     }
     out.extend_from_slice(LINE_END);
 }
 
 fn has_length(status: StatusCode) -> bool {
     !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(LINE_END);
 }
 
 /// The line before a chunk of so many bytes.
@@ -77,6 +82,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) sent: u64,
     pub(super) first_byte: Option<Instant>,
     pub(super) complete: bool,
+    pub(super) patience: Duration,
+    pub(super) pages: Option<&'a Pages>,
 }
 
 impl Outgoing<'_> {
@@ -90,36 +97,90 @@ impl Outgoing<'_> {
         before: &[u8],
         piece: &[u8],
         is_chunk: bool,
-        patience: Duration,
     ) -> io::Result<()> {
-        let mut parts = [before, piece, if is_chunk { LINE_END } else { b"" }];
+        if let (Some(pages), Some(socket)) = (self.pages, stream.plain())
+            && piece.len() >= LEAST
+            && let Some(at) = pages.place(piece)
+        {
+            self.send_head(socket, before).await?;
+            self.send_pages(socket, pages.file(), at..at + piece.len() as u64).await?;
+            return if is_chunk { self.write_parts(stream, [LINE_END, b"", b""]).await } else { Ok(()) };
+        }
+        self.write_parts(stream, [before, piece, if is_chunk { LINE_END } else { b"" }]).await?;
+        // TLS may hold some back.
+        tokio::time::timeout(self.patience, stream.flush()).await.map_err(|_| io::ErrorKind::TimedOut)?
+    }
+
+    /// Of the parts the second one is body.
+    async fn write_parts<S: AsyncWrite + Wire + Unpin>(
+        &mut self,
+        stream: &mut S,
+        mut parts: [&[u8]; 3],
+    ) -> io::Result<()> {
         while parts.iter().any(|part| !part.is_empty()) {
-            while let Some(ahead) = self.place.and_then(|place| place.wait(Instant::now())) {
-                tokio::time::sleep(ahead).await;
-            }
+            self.pace().await;
             let slices = parts.map(IoSlice::new);
             let writing = stream.write_vectored(&slices);
-            let mut wrote = tokio::time::timeout(patience, writing).await.map_err(|_| io::ErrorKind::TimedOut)??;
-            if wrote == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            let now = Instant::now();
-            self.first_byte.get_or_insert(now);
-            self.tcp.look(stream, now);
-            if let Some(place) = self.place {
-                place.sent(wrote, now);
-            }
+            let wrote = tokio::time::timeout(self.patience, writing).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let mut left = wrote;
             for (at, part) in parts.iter_mut().enumerate() {
-                let some = wrote.min(part.len());
-                (*part, wrote) = (&part[some..], wrote - some);
+                let some = left.min(part.len());
+                (*part, left) = (&part[some..], left - some);
                 if at == 1 {
                     self.sent += some as u64;
                     self.counters.body_bytes.fetch_add(some as u64, Relaxed);
                 }
             }
+            self.wrote(stream, wrote)?;
         }
-        // TLS may hold some back.
-        tokio::time::timeout(patience, stream.flush()).await.map_err(|_| io::ErrorKind::TimedOut)?
+        Ok(())
+    }
+
+    /// Told that more follows, the kernel puts head and body into one segment.
+    async fn send_head(&mut self, socket: &TcpStream, mut head: &[u8]) -> io::Result<()> {
+        while !head.is_empty() {
+            self.pace().await;
+            let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
+            let sending = socket.async_io(Interest::WRITABLE, || Ok(send(socket, head, flags)?));
+            let wrote = tokio::time::timeout(self.patience, sending).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            head = &head[wrote..];
+            self.wrote(socket, wrote)?;
+        }
+        Ok(())
+    }
+
+    async fn send_pages(&mut self, socket: &TcpStream, file: &File, pages: Range<u64>) -> io::Result<()> {
+        let mut at = pages.start;
+        while at < pages.end {
+            self.pace().await;
+            let left = usize::try_from(pages.end - at).expect("a chunk at most");
+            let sending = socket.async_io(Interest::WRITABLE, || Ok(sendfile(socket, file, Some(&mut at), left)?));
+            let wrote = tokio::time::timeout(self.patience, sending).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            self.sent += wrote as u64;
+            self.counters.body_bytes.fetch_add(wrote as u64, Relaxed);
+            self.wrote(socket, wrote)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the client's bandwidth has room.
+    async fn pace(&self) {
+        while let Some(ahead) = self.place.and_then(|place| place.wait(Instant::now())) {
+            tokio::time::sleep(ahead).await;
+        }
+    }
+
+    fn wrote(&mut self, stream: &impl Wire, bytes: usize) -> io::Result<()> {
+        if bytes == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let now = Instant::now();
+        self.first_byte.get_or_insert(now);
+        self.tcp.look(stream, now);
+        if let Some(place) = self.place {
+            place.sent(bytes, now);
+        }
+        Ok(())
     }
 }
 
@@ -137,13 +198,14 @@ impl Drop for Outgoing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::body::EdgeBody;
 
     #[test]
     fn rfc9110_8_6_no_length_is_made_up() {
         let has_length = |status: u16, framing| {
-            let (head, ()) = http::Response::builder().status(status).body(()).unwrap().into_parts();
+            let response = http::Response::builder().status(status).body(EdgeBody::empty()).unwrap();
             let mut out = Vec::new();
-            render(&mut out, &head, framing, After::Next);
+            render(&mut out, &response.into(), framing, After::Next);
             String::from_utf8(out).unwrap().contains("content-length: 0\r\n")
         };
         assert!(has_length(200, Some(Framing::Length(0))));
