@@ -7,7 +7,7 @@ BENCHES := event route hit edge stores ingest
 FUZZ := events cloud_event cmcd listens inflate edge_request edge_range edge_token edge_fields edge_telemetry \
 	edge_index_log edge_logs edge_journal
 
-.PHONY: check-clients check-openapi chaos-ingest chaos-edge model-edge fuzz up down reset deps test lint bench $(addprefix bench-,$(BENCHES))
+.PHONY: check-clients check-edge-clients check-openapi chaos-ingest chaos-edge model-edge test-versitygw fuzz up down reset deps test lint bench $(addprefix bench-,$(BENCHES))
 
 # Builds and starts everything on this machine, plays one listen, and stays until Ctrl-C; with DETACH=1 it returns then.
 up: deps
@@ -47,6 +47,13 @@ model-edge: deps
 	cargo build --locked -p devstack --bins
 	ROUNDS=$(or $(ROUNDS),50) SEED=$(SEED) cargo test --locked -p cdn-edge --test it -- --nocapture cache_model::
 
+# The edge's tests, and an operator's commands, with versitygw as the bucket's server.
+test-versitygw: deps
+	@scripts/prerequisites go
+	cargo build --locked -p tonearm -p devstack --bins
+	TONEARM_TEST_S3=versitygw cargo test --locked -p cdn-edge --test it
+	TONEARM_TEST_S3=versitygw cargo test --locked -p tonearm --test it -- edges::
+
 # Formatting, clippy with warnings denied, and docker-compose.yml against compose's own rules.
 lint: deps
 	cargo fmt --all --check
@@ -58,6 +65,12 @@ check-clients: deps
 	@scripts/prerequisites venv curl zstd chromium
 	cargo build --locked --bins
 	cargo test --locked -p tonearm --test it -- --ignored --nocapture each_has_posted_events
+
+# boto3 uploads a release, and curl, ffmpeg, ffprobe, hls.js in a browser and h2load read it through edges.
+check-edge-clients: deps
+	@scripts/prerequisites venv curl chromium h2load
+	cargo build --locked --bins
+	cargo test --locked -p tonearm --test it -- --ignored --nocapture each_reads_through_an_edge
 
 # schemathesis asks ingest everything that its /openapi.json describes, EXAMPLES times each; 5xx and what is not
 # described are faults.

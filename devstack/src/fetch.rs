@@ -1,4 +1,4 @@
-//! Brings Kafka and ClickHouse into the cache, once, with the package managers that are there anyway.
+//! Brings Kafka, ClickHouse and, where tests ask for it, versitygw into the cache, once, with the package managers that are there anyway.
 //!
 //! What is fetched lies under a name with its version; it gets there by a rename, so a folder of that
 //! name is whole. Two processes that want the same wait for each other.
@@ -16,6 +16,7 @@ use crate::progress::{during, say};
 
 const KAFKA_VERSION: &str = "4.1.1";
 const CLICKHOUSE_VERSION: &str = "26.7.3-stable.1";
+const VERSITYGW_VERSION: &str = "1.8.0";
 /// A slow line takes minutes; a broken one must end.
 const DOWNLOAD_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// The libraries, their archives and what is unpacked from them.
@@ -89,6 +90,22 @@ async fn download_clickhouse(into: PathBuf) -> Result<()> {
     let packed = format!("chdb-lib-linux-{machine}-gnu-{CLICKHOUSE_VERSION}.tgz");
     run(&into, "tar", &["xzf", &packed, "--strip-components=1", "package/libchdb.so"]).await?;
     fs::remove_file(into.join(packed)).context("remove the unpacked archive")
+}
+
+/// The S3 server that `docker-compose.yml` runs.
+///
+/// # Errors
+/// When it cannot be fetched and built.
+pub async fn versitygw() -> Result<PathBuf> {
+    let name = format!("versitygw-{VERSITYGW_VERSION}");
+    let folder = cached(&name, "versitygw (built by Go)", download_versitygw).await?;
+    Ok(folder.join("versitygw"))
+}
+
+async fn download_versitygw(into: PathBuf) -> Result<()> {
+    let package = format!("github.com/versity/versitygw/cmd/versitygw@v{VERSITYGW_VERSION}");
+    let built = into.display().to_string();
+    run(&into, "env", &[&format!("GOBIN={built}"), "go", "install", &package]).await
 }
 
 /// The folder of that name in the cache, downloaded by whoever comes first.

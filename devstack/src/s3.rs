@@ -1,10 +1,10 @@
-//! The origin: a folder served as S3, signatures checked.
+//! The origin: a folder served as S3, signatures checked; by ourselves, or by versitygw, where `TONEARM_TEST_S3` says so.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use s3s::auth::SimpleAuth;
@@ -12,6 +12,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
 use wire::endpoints::S3Endpoint;
 
+use crate::fetch;
 use crate::probe::Probe;
 use crate::process::Launch;
 use crate::unit::Unit;
@@ -19,6 +20,8 @@ use crate::unit::Unit;
 /// Keys travel in the environment: an argument is everybody's to read.
 pub const ACCESS_KEY: &str = "DEVSTACK_S3_ACCESS_KEY";
 pub const SECRET_KEY: &str = "DEVSTACK_S3_SECRET_KEY";
+/// Which server tests run against.
+const KIND: &str = "TONEARM_TEST_S3";
 
 #[derive(Debug, Clone)]
 pub struct S3 {
@@ -41,15 +44,27 @@ impl S3 {
     }
 
     /// # Errors
-    /// When its folder cannot be made, or we cannot find ourselves.
-    pub fn prepare(&self, log: PathBuf) -> Result<Unit> {
+    /// When its folder cannot be made, or the server not be found.
+    pub async fn prepare(&self, log: PathBuf) -> Result<Unit> {
         std::fs::create_dir_all(&self.dir).with_context(|| format!("create {}", self.dir.display()))?;
-        let us = std::env::current_exe().context("find our own binary")?;
         let listen = format!("127.0.0.1:{}", self.port);
-        let launch = Launch::new(us, &self.dir, log).args(["s3", "--listen", &listen, "--dir"]).args([&self.dir]);
+        let launch = match std::env::var(KIND).as_deref() {
+            Ok("versitygw") => {
+                let launch = Launch::new(fetch::versitygw().await?, &self.dir, log);
+                let launch = launch.args(["--quiet", "--port", &listen, "posix"]).args([&self.dir]);
+                launch.env("ROOT_ACCESS_KEY", &self.access_key).env("ROOT_SECRET_KEY", &self.secret_key)
+            }
+            Ok("") | Err(_) => {
+                let us = std::env::current_exe().context("find our own binary")?;
+                let launch = Launch::new(us, &self.dir, log);
+                let launch = launch.args(["s3", "--listen", &listen, "--dir"]).args([&self.dir]);
+                launch.env(ACCESS_KEY, &self.access_key).env(SECRET_KEY, &self.secret_key)
+            }
+            Ok(other) => bail!("{KIND} is {other:?}: it may be versitygw, or nothing"),
+        };
         Ok(Unit {
             name: "S3".into(),
-            launch: launch.env(ACCESS_KEY, &self.access_key).env(SECRET_KEY, &self.secret_key),
+            launch,
             probe: Probe::S3(self.endpoint()),
             ready_within: Duration::from_secs(20),
             stop_within: Duration::from_secs(5),

@@ -103,7 +103,7 @@ impl Plan {
             Server::Kafka => self.kafka().await?.prepare(self.logs.join("kafka.log")).await,
             Server::ClickHouse => self.clickhouse().await?.prepare(self.logs.join("clickhouse.log")),
             Server::Postgres => self.postgres().prepare(self.logs.join("postgres.log")).await,
-            Server::S3 => self.s3().prepare(self.logs.join("s3.log")),
+            Server::S3 => self.s3().prepare(self.logs.join("s3.log")).await,
         }
     }
 
