@@ -9,6 +9,7 @@ mod clients;
 mod command_line;
 mod deliveries_killed;
 mod described;
+mod edge_clients;
 mod edges;
 mod keys;
 mod local_stack;
