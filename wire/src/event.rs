@@ -1,13 +1,16 @@
 //! Play events: what a player says it played, and what ingest adds before Kafka has it.
 
+mod borrowed;
 mod extra;
+mod plain;
 mod read;
-
-use std::io::Write;
+mod write;
 
 use serde::{Deserialize, Serialize};
 
+pub use borrowed::{AcceptedRef, EventRef};
 pub use extra::{Extra, MAX_EXTRA, Members};
+pub use plain::{NotPlain, PlainEvents};
 
 use crate::{DecisionId, EdgeId, EventId, FieldError, PlayId, PopId, SessionId, Timestamp, TrackId};
 
@@ -36,6 +39,20 @@ pub enum EventType {
 }
 
 impl EventType {
+    /// The most frequent first.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Progress,
+        Self::PlayStart,
+        Self::Complete,
+        Self::Skip,
+        Self::Pause,
+        Self::Resume,
+        Self::Seek,
+        Self::Stall,
+        Self::QualityChange,
+        Self::Error,
+    ];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -193,7 +210,9 @@ pub const NUMBER_BYTES: usize = ",\"ingest_seq\":18446744073709551615".len();
 pub fn number(event: &mut Vec<u8>, ingest_seq: u64) {
     let closed = event.pop();
     debug_assert_eq!(closed, Some(b'}'), "a serialised struct ends so");
-    write!(event, ",\"ingest_seq\":{ingest_seq}}}").expect("memory takes it");
+    event.extend_from_slice(b",\"ingest_seq\":");
+    serde_json::to_writer(&mut *event, &ingest_seq).expect("a number is written to memory");
+    event.push(b'}');
 }
 
 /// How an event was written when it came.
@@ -207,6 +226,8 @@ pub enum WireFormat {
 }
 
 impl WireFormat {
+    pub(crate) const ALL: [Self; 4] = [Self::Json, Self::CloudEvents, Self::Cmcd, Self::ListenBrainz];
+
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -10,9 +10,13 @@ const EPOCH_DAYS: i64 = 719_468;
 const ERA: i64 = 146_097;
 
 /// An instant as it is written.
-pub(super) struct Text([u8; LENGTH]);
+pub(crate) struct Text([u8; LENGTH]);
 
 impl Text {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(super) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("digits and marks are ASCII")
     }

@@ -1,0 +1,105 @@
+//! The plain part of JSON, token by token. None says that the next one is of another kind, or wrong.
+
+use crate::Timestamp;
+
+/// A text of JSON, and how far it is read.
+#[derive(Debug)]
+pub(super) struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+/// Bytes that stand for themselves in a text: visible ASCII and the space, without quote and backslash.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ' as usize;
+    while byte < 0x7f {
+        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
+        byte += 1;
+    }
+    plain
+};
+
+impl<'a> Scanner<'a> {
+    /// None where the bytes are no UTF-8.
+    pub(super) fn of(json: &'a [u8]) -> Option<Self> {
+        Some(Self { text: std::str::from_utf8(json).ok()?, at: 0 })
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        &self.text.as_bytes()[self.at..]
+    }
+
+    /// The next byte that is no white space.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            match *self.text.as_bytes().get(self.at)? {
+                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                byte => return Some(byte),
+            }
+        }
+    }
+
+    pub(super) fn mark(&mut self, mark: u8) -> Option<()> {
+        (self.peek()? == mark).then(|| self.at += 1)
+    }
+
+    /// Only white space is left.
+    pub(super) fn end(&mut self) -> Option<()> {
+        self.peek().is_none().then_some(())
+    }
+
+    /// An object of one member or more; `member` reads the value of each.
+    pub(super) fn object(&mut self, mut member: impl FnMut(&mut Self, &'a str) -> Option<()>) -> Option<()> {
+        self.mark(b'{')?;
+        loop {
+            let name = self.text()?;
+            self.mark(b':')?;
+            member(self, name)?;
+            if self.mark(b',').is_none() {
+                return self.mark(b'}');
+            }
+        }
+    }
+
+    pub(super) fn text(&mut self) -> Option<&'a str> {
+        self.mark(b'"')?;
+        let length = self.rest().iter().position(|byte| !PLAIN[usize::from(*byte)])?;
+        let text = self.text.get(self.at..self.at + length)?;
+        self.at += length;
+        // Not after white space, of which a tab is no plain byte.
+        (self.rest().first() == Some(&b'"')).then(|| self.at += 1)?;
+        Some(text)
+    }
+
+    /// A number of digits alone.
+    pub(super) fn whole(&mut self) -> Option<u64> {
+        let first = self.peek()?;
+        let digits = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
+        // JSON has no leading zeros; what follows the digits is looked at by whoever reads on.
+        if digits == 0 || (digits > 1 && first == b'0') {
+            return None;
+        }
+        let add = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+        let number = self.rest()[..digits].iter().try_fold(0, add)?;
+        self.at += digits;
+        Some(number)
+    }
+
+    pub(super) fn signed(&mut self) -> Option<i64> {
+        if self.mark(b'-').is_none() {
+            return self.whole()?.try_into().ok();
+        }
+        // Directly after the sign; -0 is a float to serde.
+        let negative = self.rest().first().is_some_and(|byte| matches!(byte, b'1'..=b'9'));
+        negative.then(|| self.whole()).flatten().and_then(|number| 0_i64.checked_sub_unsigned(number))
+    }
+
+    /// RFC 3339, or epoch milliseconds.
+    pub(super) fn time(&mut self) -> Option<Timestamp> {
+        match self.peek()? {
+            b'"' => Timestamp::from_text(self.text()?),
+            _ => Timestamp::from_millis(self.signed()?),
+        }
+    }
+}
