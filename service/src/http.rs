@@ -6,6 +6,8 @@
 //! (a WebSocket): it then keeps its [`Place`], so that the bound and the drain still count it.
 
 mod connection;
+mod front;
+mod head_timer;
 mod patient;
 
 use std::net::SocketAddr;
@@ -23,6 +25,8 @@ use crate::{Health, Shutdown};
 
 pub use connection::Place;
 use connection::Server;
+pub use front::Front;
+pub use hyper::body::Incoming;
 
 /// Binds a listener; port 0 takes a free one.
 ///
@@ -37,9 +41,21 @@ pub async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Handlers find the peer's address as `ConnectInfo<SocketAddr>` and the connection's [`Place`]. What
 /// streams without an end of its own must watch the same `shutdown`.
 pub async fn serve(listener: TcpListener, routes: Router, config: HttpConfig, health: Health, shutdown: Shutdown) {
+    serve_behind((), listener, routes, config, health, shutdown).await;
+}
+
+/// As [`serve`], behind what is asked before the routes are.
+pub async fn serve_behind(
+    front: impl Front,
+    listener: TcpListener,
+    routes: Router,
+    config: HttpConfig,
+    health: Health,
+    shutdown: Shutdown,
+) {
     let places = TaskTracker::new();
     let given_up = Shutdown::new();
-    let server = Arc::new(Server::new(routes, &config, shutdown.clone(), given_up.clone()));
+    let server = Arc::new(Server::new(front, routes, &config, shutdown.clone(), given_up.clone()));
     let slots = Arc::new(Semaphore::new(config.max_connections));
     while let Some((stream, peer)) = accept(&listener, &slots, &shutdown).await {
         let Ok(slot) = slots.clone().try_acquire_owned() else { continue };

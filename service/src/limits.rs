@@ -1,6 +1,7 @@
 //! What bounds every request that axum serves: its body, its time, a panic in its handler.
 
 use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -47,8 +49,23 @@ fn body_limit(config: &HttpConfig) -> usize {
 async fn in_time(timeout: Duration, request: Request, next: Next) -> Response {
     match tokio::time::timeout(timeout, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long").into_response(),
+        Err(_) => too_slow(),
     }
+}
+
+/// An answer that is not the routes', with the limits that [`complete`] sets theirs.
+pub async fn bounded(timeout: Duration, answer: impl Future<Output = Response>) -> Response {
+    // Whatever a handler shares it leaves whole: the routes' handlers are caught in the same way.
+    let caught = AssertUnwindSafe(answer).catch_unwind();
+    match tokio::time::timeout(timeout, caught).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => on_panic(panic),
+        Err(_) => too_slow(),
+    }
+}
+
+fn too_slow() -> Response {
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long").into_response()
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the signature is CatchPanicLayer's")]

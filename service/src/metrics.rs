@@ -4,9 +4,13 @@
 //! siblings; the name, unit and meaning stand there. Labels have few values.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+/// What histograms were told is a list until it is summed up, also where nobody asks for it.
+const SUM_UP_EVERY: Duration = Duration::from_secs(5);
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
@@ -16,11 +20,18 @@ const SECONDS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// Installs the recorder for the process. Later calls change nothing.
 pub fn start() {
     RECORDER.get_or_init(|| {
-        PrometheusBuilder::new()
-            .set_buckets(&SECONDS)
-            .expect("the list of buckets is not empty")
-            .install_recorder()
-            .expect("no other recorder is installed in this program")
+        let builder = PrometheusBuilder::new().set_buckets(&SECONDS).expect("the list of buckets is not empty");
+        let recorder = builder.install_recorder().expect("no other recorder is installed in this program");
+        let summed_up = recorder.clone();
+        let thread = std::thread::Builder::new().name("metrics".into());
+        // Without the thread the sums wait for whoever asks for them.
+        let _ = thread.spawn(move || {
+            loop {
+                std::thread::sleep(SUM_UP_EVERY);
+                summed_up.run_upkeep();
+            }
+        });
+        recorder
     });
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error should stop there")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use service::config::{HttpConfig, Span};
@@ -39,6 +39,35 @@ async fn silence_is_ended_and_the_next_one_served() {
         // A reset is an end too.
         drop(end.expect("ended in time"));
     }
+    shutdown.cancel();
+    serving.await.unwrap();
+}
+
+/// A connection's heads have one timer between them: it runs again after each answer, from its end.
+#[tokio::test]
+async fn silence_after_an_answer_is_ended_too() {
+    let config = HttpConfig { header_timeout: Span::from_millis(400), ..HttpConfig::default() };
+    let listener = service::http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let health = Health::new("test");
+    health.ready();
+    let routes = service::limits::complete(Router::new(), "{}", &health, &config);
+    let shutdown = Shutdown::new();
+    let serving = tokio::spawn(service::http::serve(listener, routes, config, health, shutdown.clone()));
+
+    let mut peer = TcpStream::connect(address).await.unwrap();
+    let mut answer = [0; 1024];
+    let asked = Instant::now();
+    // Together they take longer than one head may.
+    for _ in 0..3 {
+        peer.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let read = peer.read(&mut answer).await.unwrap();
+        assert!(answer[..read].starts_with(b"HTTP/1.1 200"));
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    assert!(asked.elapsed() > Duration::from_millis(700));
+    let end = tokio::time::timeout(Duration::from_secs(10), peer.read_to_end(&mut Vec::new())).await;
+    drop(end.expect("ended in time"));
     shutdown.cancel();
     serving.await.unwrap();
 }

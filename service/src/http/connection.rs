@@ -9,12 +9,14 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt;
 
+use super::front::Front;
+use super::head_timer::HeadTimer;
 use super::patient::PatientIo;
 use crate::Shutdown;
 use crate::config::HttpConfig;
@@ -46,8 +48,9 @@ const SEND_BUFFER: usize = 128 << 10;
 
 /// What all connections of a listener share.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct Server<F> {
     http: http1::Builder,
+    front: F,
     routes: Router,
     write_timeout: Duration,
     /// Running requests finish, and no further one begins.
@@ -56,13 +59,13 @@ pub(super) struct Server {
     given_up: Shutdown,
 }
 
-impl Server {
+impl<F: Front> Server<F> {
     /// HTTP/1.1 alone: telling HTTP/2 from it by the first bytes has no time limit in hyper-util, and a peer
     /// that sends none would hold its place for ever. Here the head's time runs from the accept.
-    pub(super) fn new(routes: Router, config: &HttpConfig, stop: Shutdown, given_up: Shutdown) -> Self {
+    pub(super) fn new(front: F, routes: Router, config: &HttpConfig, stop: Shutdown, given_up: Shutdown) -> Self {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(config.header_timeout.0);
-        Self { http, routes, write_timeout: config.write_timeout.0, stop, given_up }
+        http.header_read_timeout(config.header_timeout.0);
+        Self { http, front, routes, write_timeout: config.write_timeout.0, stop, given_up }
     }
 
     pub(super) async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
@@ -78,15 +81,22 @@ impl Server {
     }
 
     async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) -> hyper::Result<()> {
-        let held = place.clone();
-        let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
-            let mut request: Request = request.map(axum::body::Body::new);
-            request.extensions_mut().insert(ConnectInfo(peer));
-            request.extensions_mut().insert(held.clone());
-            self.routes.clone().oneshot(request)
+        let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
+            let place = place.clone();
+            async move {
+                if self.front.takes(&request) {
+                    return Ok(self.front.answer(request, peer).await);
+                }
+                let mut request: Request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(ConnectInfo(peer));
+                request.extensions_mut().insert(place);
+                self.routes.clone().oneshot(request).await
+            }
         });
         let io = TokioIo::new(PatientIo::new(stream, self.write_timeout));
-        let mut served = pin!(self.http.serve_connection(io, service).with_upgrades());
+        let mut http = self.http.clone();
+        http.timer(HeadTimer::new());
+        let mut served = pin!(http.serve_connection(io, service).with_upgrades());
         tokio::select! {
             biased;
             ended = served.as_mut() => ended,
