@@ -1,19 +1,18 @@
 //! From an element's bytes to a message for Kafka, or a refusal. Pure: the clock comes in.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service::Problem;
 use service::journal::record;
 use uuid::Uuid;
-use wire::event::{AcceptedEvent, ElementError, Event, NUMBER_BYTES, WireFormat};
+use wire::event::{AcceptedRef, ElementError, Event, EventRef, NUMBER_BYTES, PlainEvents, WireFormat};
 use wire::{FieldError, Timestamp};
 
+use crate::body::MAX_ELEMENTS;
 use crate::clock::{self, Corrected};
 use crate::geo::Place;
-use crate::privacy::{self, Pseudonyms};
+use crate::privacy::{self, Hasher};
 use crate::producer::{ENVELOPE_BYTES, MESSAGE_BYTES};
 
 /// What most payloads fit into with their numbers: a buffer that begins small is copied until it is as large.
@@ -108,7 +107,7 @@ pub(crate) struct Context<'a> {
     pub(crate) received_at: Timestamp,
     pub(crate) wire_format: WireFormat,
     pub(crate) place: Place,
-    pub(crate) pseudonyms: Arc<Pseudonyms>,
+    pub(crate) hasher: Hasher,
 }
 
 /// One event as posted and read becomes the message that Kafka gets, but for its number.
@@ -118,17 +117,36 @@ pub(crate) fn event(
     context: &Context<'_>,
 ) -> Result<Message, Refusal> {
     let event = read.map_err(|error| Refusal::bad_field(error, element))?;
-    let accepted = envelope(event, context);
-    let id = accepted.event.event_id;
-    Ok(Message::new(id, accepted.event.session_id.as_str(), &accepted))
+    Ok(message(EventRef::from(&event), context))
 }
 
-fn envelope(mut event: Event, context: &Context<'_>) -> AcceptedEvent {
+/// As [`event`], of an element in JSON of our own.
+pub(crate) fn json(element: &[u8], context: &Context<'_>) -> Result<Message, Refusal> {
+    match EventRef::read(element) {
+        Some(event) => Ok(message(event, context)),
+        None => event(element, Event::parse(element), context),
+    }
+}
+
+/// All events of a body, where each of them is plain; else none, and the body is to be cut first.
+pub(crate) fn plain(body: &[u8], context: &Context<'_>) -> Option<Vec<Message>> {
+    let mut messages = Vec::new();
+    for event in PlainEvents::of(body)? {
+        if messages.len() == MAX_ELEMENTS {
+            return None;
+        }
+        messages.push(message(event.ok()?, context));
+    }
+    Some(messages)
+}
+
+fn message(event: EventRef<'_>, context: &Context<'_>) -> Message {
     let Corrected { event_ts, skew_ms } = clock::correct(event.client_ts, event.sent_at, context.received_at);
-    let place = privacy::keep(&mut event, &context.place, &context.pseudonyms);
-    AcceptedEvent {
-        app: context.app.into(),
-        ingest_id: context.ingest_id.into(),
+    let listener = context.hasher.listener(&event);
+    let (event, place) = privacy::keep(event, &listener, &context.place);
+    let accepted = AcceptedRef {
+        app: context.app,
+        ingest_id: context.ingest_id,
         received_at: context.received_at,
         event_ts,
         skew_ms,
@@ -138,7 +156,10 @@ fn envelope(mut event: Event, context: &Context<'_>) -> AcceptedEvent {
         client_net: place.client_net,
         ingest_seq: 0,
         event,
-    }
+    };
+    let mut payload = Vec::with_capacity(USUAL_BYTES);
+    accepted.write(&mut payload);
+    Message { id: accepted.event.event_id, key: accepted.event.session_id.to_owned(), payload }
 }
 
 /// The element's id as it was sent, even where the element is not what it should be; at most what a UUID needs twice.
@@ -157,6 +178,10 @@ fn sent_id(element: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use wire::event::AcceptedEvent;
+
     use super::*;
     use crate::privacy::pseudonyms;
 
@@ -166,17 +191,21 @@ mod tests {
         serde_json::from_value(text.into()).unwrap()
     }
 
-    fn accept(element: &serde_json::Value) -> Result<AcceptedEvent, Refusal> {
-        let context = Context {
+    fn context() -> Context<'static> {
+        Context {
             app: "web",
             ingest_id: "i-1",
             received_at: at("2026-11-21T09:00:10Z"),
             wire_format: WireFormat::Json,
             place: Place { country: Some("PL".into()), asn: 64500, client_net: "203.0.113.0/24".into() },
-            pseudonyms: Arc::new(pseudonyms(&[1])),
-        };
-        let element = element.to_string();
+            hasher: Hasher::new(Arc::new(pseudonyms(&[1]))),
+        }
+    }
+
+    fn accept(element: &serde_json::Value) -> Result<AcceptedEvent, Refusal> {
+        let (element, context) = (element.to_string(), context());
         let mut message = event(element.as_bytes(), Event::parse(element.as_bytes()), &context)?;
+        assert_eq!(json(element.as_bytes(), &context).as_ref(), Ok(&message));
         let room = message.room();
         wire::event::number(&mut message.payload, 7);
         assert!(message.payload.len() + message.key.len() <= room - record::OVERHEAD);
@@ -198,6 +227,19 @@ mod tests {
         assert_eq!(accepted.skew_ms, 3_602_000);
         assert_eq!(accepted.event_ts, at("2026-11-21T09:00:02Z"));
         assert_eq!((accepted.app.as_str(), accepted.ingest_id.as_str(), accepted.ingest_seq), ("web", "i-1", 7));
+    }
+
+    #[test]
+    fn a_body_of_plain_events_makes_the_messages_that_each_would() {
+        let elements = [element(&serde_json::json!({"user_id": "u"})), element(&serde_json::json!({"anon_id": "a"}))];
+        let body = serde_json::Value::from(elements.to_vec()).to_string();
+        let each = elements.clone().map(|element| json(element.to_string().as_bytes(), &context()).unwrap());
+        assert_eq!(plain(body.as_bytes(), &context()).unwrap(), each);
+        let many = format!("[{}", format!("{},", elements[0]).repeat(MAX_ELEMENTS));
+        let full = format!("{}]", many.trim_end_matches(','));
+        assert_eq!(plain(full.as_bytes(), &context()).unwrap().len(), MAX_ELEMENTS);
+        assert!(plain(format!("{many}{}]", elements[0]).as_bytes(), &context()).is_none());
+        assert!(plain(b"[7]", &context()).is_none());
     }
 
     #[test]

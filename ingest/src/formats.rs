@@ -7,6 +7,8 @@ pub(crate) mod cloudevents;
 pub(crate) mod cmcd;
 pub(crate) mod listenbrainz;
 
+use std::borrow::Cow;
+
 use http::{HeaderMap, StatusCode, header};
 use service::Problem;
 use uuid::Uuid;
@@ -38,7 +40,7 @@ impl Format {
     /// 415 for any other type, and for none where no CloudEvent's headers tell.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let essence = essence(headers);
-        match essence.as_str() {
+        match &*essence {
             "application/cloudevents+json" => Ok(Self::CloudEvent),
             "application/cloudevents-batch+json" => Ok(Self::CloudEventBatch),
             _ if cloudevents::in_headers(headers) => match is_json(&essence) || essence.is_empty() {
@@ -83,16 +85,20 @@ impl Format {
 /// # Errors
 /// 415 for anything but JSON.
 pub(crate) fn json_only(headers: &HeaderMap) -> Result<(), Problem> {
-    match essence(headers).as_str() {
+    match &*essence(headers) {
         "application/json" | "text/plain" => Ok(()),
         _ => Err(unsupported("application/json")),
     }
 }
 
 /// The media type without its parameters.
-pub(crate) fn essence(headers: &HeaderMap) -> String {
+pub(crate) fn essence(headers: &HeaderMap) -> Cow<'_, str> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    match essence.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => Cow::Owned(essence.to_ascii_lowercase()),
+        false => Cow::Borrowed(essence),
+    }
 }
 
 pub(crate) fn unsupported(wanted: &str) -> Problem {

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 use service::Problem;
 use wire::Timestamp;
+use wire::event::{Event, EventRef};
 
 use crate::body;
 use crate::formats::{Format, cmcd, listenbrainz};
@@ -35,10 +36,14 @@ pub fn cloud_event(data: &[u8]) {
 fn read_all(format: Format, headers: &HeaderMap, data: &[u8]) {
     let Ok(elements) = format.cut(data).map_err(|problem| blames_the_sender(&problem)) else { return };
     for element in elements {
+        // The short way to read an event says what the long one says.
+        if let Some(event) = EventRef::read(element) {
+            assert_eq!(Event::parse(element).as_ref().map(EventRef::from), Ok(event));
+        }
         // What was read is written to Kafka, and read there again.
         if let Ok(event) = format.read(element, headers, "web") {
             let written = serde_json::to_vec(&event).expect("an event is written to memory");
-            assert_eq!(wire::event::Event::parse(&written).expect("what we write is an event"), event);
+            assert_eq!(Event::parse(&written).expect("what we write is an event"), event);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::HttpBody;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -17,6 +17,9 @@ use crate::inflate::{Encoding, Limits, inflate};
 
 /// Compressed bytes that are inflated on the spot: at the highest ratio still well under a millisecond's work.
 const AT_ONCE: usize = 2 << 10;
+
+/// Room that is made for what a body announces, before it comes.
+const AHEAD: usize = 64 << 10;
 
 /// How many bytes may be held, for one request and for all.
 #[derive(Debug)]
@@ -57,7 +60,11 @@ impl Intake {
 
     /// # Errors
     /// 415, 413, 408 or 400 for the body itself, 503 when all requests together hold too much.
-    pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Held, Problem> {
+    pub(crate) async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Held, Problem>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        B::Error: Into<axum::BoxError>,
+    {
         let encoding = Encoding::of(headers)?;
         let held = tokio::time::timeout(self.timeout, self.receive(body)).await.map_err(|_| too_slow())??;
         match encoding {
@@ -67,7 +74,11 @@ impl Intake {
     }
 
     /// Bytes count as they arrive, not as they are announced, so that a slow sender holds only what it sent.
-    async fn receive(&self, body: Body) -> Result<Held, Problem> {
+    async fn receive<B>(&self, body: B) -> Result<Held, Problem>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        B::Error: Into<axum::BoxError>,
+    {
         let mut body = Limited::new(body, self.max_body);
         let mut bytes = BytesMut::new();
         let mut permit = admit(&self.in_flight, 0)?;
@@ -75,6 +86,11 @@ impl Intake {
             let frame = frame.map_err(|e| body_problem(e.as_ref(), self.max_body))?;
             let Ok(data) = frame.into_data() else { continue };
             permit.merge(admit(&self.in_flight, data.len())?);
+            if bytes.is_empty() {
+                // What is announced is mostly true; room for more of it than came is made only so far.
+                let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+                bytes.reserve(data.len() + announced.min(AHEAD));
+            }
             bytes.extend_from_slice(&data);
         }
         Ok(Held { received: bytes.len(), body: bytes.freeze(), _permit: permit })
@@ -119,6 +135,7 @@ fn admit(in_flight: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermi
 mod tests {
     use std::io::Write;
 
+    use axum::body::Body;
     use bytesize::ByteSize;
     use http::header;
 

@@ -1,8 +1,9 @@
 //! Ingestion: HTTP to Kafka ([`start`]), Kafka to ClickHouse ([`sink::start`]).
 //!
-//! The path of one event: [`server`] finds the app by its write key in [`keys`]; [`intake`] reads the body under its
-//! bounds and has it inflated ([`inflate`]) where it is compressed; [`body`] cuts it into elements without looking into
-//! them; [`formats`] reads each as an event, in whatever form [`players`] post it ([`listenbrainz`] has an API of its
+//! The path of one event: [`server`] finds the app by its write key in [`keys`] ([`direct`] is the short way there);
+//! [`intake`] reads the body under its bounds and has it inflated ([`inflate`]) where it is compressed; what is not
+//! plain, [`body`] cuts into elements without looking into them; [`formats`] reads each as an event, in whatever form
+//! [`players`] post it ([`listenbrainz`] has an API of its
 //! own); [`accept`] adds what only the server knows ([`clock`]: when it happened,
 //! [`geo`]: where it came from), without what must not be kept ([`privacy`]), or refuses it with the field's name;
 //! [`publish`] numbers the accepted ones ([`ledger`]) and hands them to the [`road`]: to Kafka ([`producer`]), or to
@@ -30,6 +31,7 @@ mod clock;
 mod config;
 mod cors;
 mod deliveries;
+mod direct;
 pub mod dlq;
 pub mod erase;
 mod formats;

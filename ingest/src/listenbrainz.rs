@@ -103,14 +103,10 @@ impl Ingest {
         asked.key.spend(submission.listens.len())?;
         let context = self.context(asked, received_at, WireFormat::ListenBrainz)?;
         let user_id = asked.key.user_id().unwrap_or_default();
-        let pseudonym = context.pseudonyms.all(Subject::User, user_id).swap_remove(0);
+        let pseudonym = context.hasher.pseudonyms().all(Subject::User, user_id).swap_remove(0);
         let listener = Listener { app: context.app, user_id, pseudonym: &pseudonym };
-        let mut events = submission.events(&listener, received_at).into_iter();
-        let places = vec![&b""[..]; submission.listens.len()];
-        let pending = self.listens.send(&places, |place| {
-            let event = events.next().expect("there is an event for each listen");
-            accept::event(place, Ok(event), &context)
-        });
+        let events = submission.events(&listener, received_at).into_iter();
+        let pending = self.listens.send(events.map(|event| accept::event(b"", Ok(event), &context)));
         Ok(told(pending.answer().await.status()))
     }
 }

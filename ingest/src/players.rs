@@ -2,18 +2,21 @@
 
 use std::net::IpAddr;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::response::Response;
+use bytes::Bytes;
 use http::HeaderMap;
 use service::Problem;
-use wire::event::{Event, WireFormat};
-use wire::{FieldError, Timestamp};
+use wire::Timestamp;
+use wire::event::WireFormat;
 
-use crate::accept::{self, Context};
+use crate::accept::{self, Context, Message, Refusal};
 use crate::body;
 use crate::formats::{Format, cmcd, essence, unsupported};
 use crate::keys::Keyed;
 use crate::metrics;
+use crate::privacy::Hasher;
+use crate::publish::Pending;
 use crate::server::Ingest;
 
 /// Who posts, and how.
@@ -29,10 +32,25 @@ impl Ingest {
     ///
     /// # Errors
     /// 4xx for what cannot be read as events, 429, 503.
-    pub(crate) async fn take_events(&self, asked: &Asked<'_>, body: Body) -> Result<Response, Problem> {
+    pub(crate) async fn take_events<B>(&self, asked: &Asked<'_>, body: B) -> Result<Response, Problem>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        B::Error: Into<axum::BoxError>,
+    {
         let format = Format::of(asked.headers)?;
-        let read = |element: &[u8]| format.read(element, asked.headers, asked.key.app());
-        self.take(asked, body, format.wire_format(), |body| format.cut(body), read).await
+        self.take(asked, body, format.wire_format(), |body, context| {
+            if format == Format::Json
+                && let Some(messages) = accept::plain(body, context)
+            {
+                return self.hand_over(asked, messages.into_iter().map(Ok));
+            }
+            let read = |element| match format.wire_format() {
+                WireFormat::Json => accept::json(element, context),
+                _ => accept::event(element, format.read(element, asked.headers, context.app), context),
+            };
+            self.hand_over(asked, format.cut(body)?.into_iter().map(read))
+        })
+        .await
     }
 
     /// `POST /v1/cmcd`.
@@ -41,21 +59,27 @@ impl Ingest {
     /// As [`Ingest::take_events`].
     pub(crate) async fn take_cmcd(&self, asked: &Asked<'_>, body: Body) -> Result<Response, Problem> {
         // A beacon can only say that it is text.
-        if !matches!(essence(asked.headers).as_str(), "application/cmcd" | "text/plain") {
+        if !matches!(&*essence(asked.headers), "application/cmcd" | "text/plain") {
             return Err(unsupported("application/cmcd, or text/plain with the same lines"));
         }
-        let read = |line: &[u8]| cmcd::event(line, asked.key.app(), &self.plays);
-        self.take(asked, body, WireFormat::Cmcd, body::lines, read).await
+        self.take(asked, body, WireFormat::Cmcd, |body, context| {
+            let read = |line| accept::event(line, cmcd::event(line, context.app, &self.plays), context);
+            self.hand_over(asked, body::lines(body)?.into_iter().map(read))
+        })
+        .await
     }
 
-    async fn take(
-        &self,
+    async fn take<'s, B>(
+        &'s self,
         asked: &Asked<'_>,
-        body: Body,
+        body: B,
         wire_format: WireFormat,
-        cut: impl for<'b> Fn(&'b [u8]) -> Result<Vec<&'b [u8]>, Problem>,
-        read: impl Fn(&[u8]) -> Result<Event, FieldError>,
-    ) -> Result<Response, Problem> {
+        publish: impl FnOnce(&[u8], &Context<'_>) -> Result<Pending<'s>, Problem>,
+    ) -> Result<Response, Problem>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        B::Error: Into<axum::BoxError>,
+    {
         let received_at = Timestamp::now();
         // A key that may post nothing for now has no body read.
         asked.key.spend(0)?;
@@ -64,13 +88,21 @@ impl Ingest {
         metrics::EVENTS.bytes.increment(held.received as u64);
         let begun = self.answers.begin(asked.headers, asked.key.app(), asked.path, &held.body)?;
         let publish = async {
-            let elements = cut(&held.body)?;
-            asked.key.spend(elements.len())?;
-            let context = self.context(asked, received_at, wire_format)?;
-            let pending = self.listens.send(&elements, |element| accept::event(element, read(element), &context));
+            let pending = publish(&held.body, &self.context(asked, received_at, wire_format)?)?;
             Ok(pending.answer().await)
         };
         begun.answer(publish).await
+    }
+
+    /// # Errors
+    /// 429 where the key may not post so many.
+    fn hand_over(
+        &self,
+        asked: &Asked<'_>,
+        elements: impl ExactSizeIterator<Item = Result<Message, Refusal>>,
+    ) -> Result<Pending<'_>, Problem> {
+        asked.key.spend(elements.len())?;
+        Ok(self.listens.send(elements))
     }
 
     /// # Errors
@@ -87,7 +119,7 @@ impl Ingest {
             received_at,
             wire_format,
             place: self.geo.place(self.addresses.listener(asked.peer, asked.headers)),
-            pseudonyms: self.keys.pseudonyms()?,
+            hasher: Hasher::new(self.keys.pseudonyms()?),
         })
     }
 }

@@ -9,10 +9,12 @@
 //! Whoever looks for a user in what is stored (statistics, erasure) asks [`Pseudonyms::all`] for every form
 //! that the user may have there.
 
+mod hasher;
 mod keep;
 mod pseudonyms;
 mod store;
 
+pub(crate) use hasher::Hasher;
 pub(crate) use keep::keep;
 pub(crate) use pseudonyms::PrivacyKey;
 #[cfg(test)]

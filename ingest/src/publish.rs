@@ -40,16 +40,12 @@ pub(crate) struct Pending<'a> {
 
 impl Publisher {
     /// Hands the accepted elements over, in their order. Whatever may refuse one does so before any has its number.
-    pub(crate) fn send(
-        &self,
-        elements: &[&[u8]],
-        mut accept: impl FnMut(&[u8]) -> Result<Message, Refusal>,
-    ) -> Pending<'_> {
+    pub(crate) fn send(&self, elements: impl ExactSizeIterator<Item = Result<Message, Refusal>>) -> Pending<'_> {
         let carried = Vec::with_capacity(elements.len());
         let mut pending = Pending { publisher: self, carried, lost: None, errors: Vec::new(), turned_away: None };
         let mut messages = Vec::with_capacity(elements.len());
-        for (index, element) in elements.iter().enumerate() {
-            match accept(element).and_then(Message::fits) {
+        for (index, element) in elements.enumerate() {
+            match element.and_then(Message::fits) {
                 Ok(message) => {
                     pending.carried.push((index, message.id));
                     messages.push(message);

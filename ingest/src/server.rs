@@ -1,20 +1,22 @@
 //! The listener: who asks, what is asked, and what is answered.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use bytes::Bytes;
 use service::address::AddressRule;
 use service::{Health, Problem, Running, Shutdown, Starting};
 use uuid::Uuid;
 use wire::topic::Topic;
 
 use crate::body;
+use crate::direct::Direct;
 use crate::formats::cmcd::plays::Plays;
 use crate::formats::json_only;
 use crate::geo::Geo;
@@ -67,7 +69,8 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let app = service::limits::complete(routes, OPENAPI, &health, &config.http);
     health.ready();
     tracing::info!(%addr, "ingest listens");
-    let serving = service::http::serve(listener, app, config.http, health, shutdown.clone());
+    let direct = Direct { ingest: state.clone(), timeout: config.http.request_timeout.0 };
+    let serving = service::http::serve_behind(direct, listener, app, config.http, health, shutdown.clone());
     let teller = state.teller();
     tokio::spawn(teller.clone().tell_for_ever(shutdown.clone()));
     let main = tokio::spawn(async move {
@@ -79,11 +82,14 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     Ok(Running::new(addr, shutdown, main))
 }
 
+/// Where players post events.
+pub(crate) const EVENTS: &str = "/v1/events";
+
 fn routes(state: Arc<Ingest>) -> Router {
     let cors = cors::layer(state.keys.clone());
     Router::new()
         // The layer answers every OPTIONS itself; the route only lets it see them.
-        .route("/v1/events", post(post_events).options(|| async {}))
+        .route(EVENTS, post(post_events).options(|| async {}))
         .route("/v1/cmcd", post(post_cmcd).options(|| async {}))
         .layer(cors)
         .route("/v1/deliveries", post(post_deliveries))
@@ -98,10 +104,7 @@ async fn post_events(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let key = ingest.keys.write(&uri, &headers)?;
-    let asked = Asked { key: &key, path: uri.path(), headers: &headers, peer: peer.ip() };
-    let answer = ingest.take_events(&asked, body).await;
-    Ok(key.stamp(answer.into_response()))
+    ingest.post_events(peer.ip(), &uri, &headers, body).await
 }
 
 async fn post_cmcd(
@@ -128,10 +131,30 @@ async fn post_deliveries(
     let held = ingest.intake.read(&headers, body).await?;
     metrics::DELIVERIES.bytes.increment(held.received as u64);
     let elements = body::deliveries(&held.body)?;
-    Ok(ingest.deliveries.send(&elements, deliveries::delivery).answer().await)
+    let records = elements.into_iter().map(deliveries::delivery);
+    Ok(ingest.deliveries.send(records).answer().await)
 }
 
 impl Ingest {
+    /// # Errors
+    /// 401, 403 or 503 before the key is known; what is wrong after that is an answer that tells what the key may still post.
+    pub(crate) async fn post_events<B>(
+        &self,
+        peer: IpAddr,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: B,
+    ) -> Result<Response, Problem>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+        B::Error: Into<axum::BoxError>,
+    {
+        let key = self.keys.write(uri, headers)?;
+        let asked = Asked { key: &key, path: uri.path(), headers, peer };
+        let answer = self.take_events(&asked, body).await;
+        Ok(key.stamp(answer.into_response()))
+    }
+
     fn new(
         config: &Config,
         keys: Arc<Keys>,

@@ -1,5 +1,6 @@
 //! Checking what a request shows against the snapshot.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -128,9 +129,9 @@ impl Keys {
     }
 }
 
-fn shown(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+fn shown<'h>(uri: &Uri, headers: &'h HeaderMap) -> Option<Cow<'h, str>> {
     let in_query = || Query::<KeyInQuery>::try_from_uri(uri).ok().and_then(|query| query.0.key);
-    bearer(headers).map(str::to_owned).or_else(in_query)
+    bearer(headers).map(Cow::Borrowed).or_else(|| in_query().map(Cow::Owned))
 }
 
 fn nothing_read() -> Problem {
@@ -180,8 +181,8 @@ impl Keyed {
 
     /// The answer with what the key may still post in its `RateLimit` headers.
     pub(crate) fn stamp(&self, mut answer: Response) -> Response {
-        if let Some(allowance) = self.allowance() {
-            allowance.write(answer.headers_mut());
+        if let (Some(allowance), Some(policy)) = (self.allowance(), &self.0.policy) {
+            allowance.write(policy.clone(), answer.headers_mut());
         }
         answer
     }

@@ -28,6 +28,13 @@ impl Rate {
         Ok(())
     }
 
+    /// `RateLimit-Policy`, as draft-ietf-httpapi-ratelimit-headers-10 writes it: a quota of `q` events (not requests,
+    /// hence `qu`) in a window of `w` seconds.
+    pub(super) fn policy(self) -> HeaderValue {
+        let policy = format!("\"key\";q={};w={};qu=\"events\"", self.burst, self.window_s());
+        HeaderValue::try_from(policy).expect("digits and letters fit a header")
+    }
+
     /// How long an empty bucket takes to fill, in whole seconds.
     fn window_s(self) -> u32 {
         self.burst.div_ceil(self.events_per_s)
@@ -134,13 +141,11 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    /// `RateLimit` and `RateLimit-Policy`, as draft-ietf-httpapi-ratelimit-headers-10 writes them: a quota of
-    /// `q` events (not requests, hence `qu`) in a window of `w` seconds, of which `r` remain, all again in `t`.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        let policy = format!("\"key\";q={};w={};qu=\"events\"", self.rate.burst, self.rate.window_s());
+    /// `RateLimit` beside its policy: of the quota `r` remain, all again in `t`.
+    pub(super) fn write(&self, policy: HeaderValue, headers: &mut HeaderMap) {
         let now = format!("\"key\";r={};t={}", self.remaining, self.reset_s);
+        let now = HeaderValue::try_from(now).expect("digits and letters fit a header");
         for (name, value) in [("ratelimit-policy", policy), ("ratelimit", now)] {
-            let value = HeaderValue::try_from(value).expect("digits and letters fit a header");
             headers.insert(HeaderName::from_static(name), value);
         }
     }
@@ -205,7 +210,7 @@ mod tests {
     #[test]
     fn headers_as_the_draft_writes_them() {
         let mut headers = HeaderMap::new();
-        Allowance { rate: RATE, remaining: 12, reset_s: 4 }.write(&mut headers);
+        Allowance { rate: RATE, remaining: 12, reset_s: 4 }.write(RATE.policy(), &mut headers);
         assert_eq!(headers["ratelimit-policy"], "\"key\";q=50;w=5;qu=\"events\"");
         assert_eq!(headers["ratelimit"], "\"key\";r=12;t=4");
     }

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use wire::Timestamp;
 
 use super::grant::Grant;
-use super::rate::Bucket;
+use super::rate::{Bucket, Rate};
 use super::secret::Digest;
 use crate::privacy::Pseudonyms;
 
@@ -27,6 +28,15 @@ pub(super) struct Key {
 pub(crate) struct Entry {
     pub(super) key: Key,
     pub(super) bucket: Bucket,
+    /// What the key's rate is, as answers tell it: made once, for it goes into each.
+    pub(super) policy: Option<HeaderValue>,
+}
+
+impl Entry {
+    fn new(key: Key, bucket: Bucket) -> Arc<Self> {
+        let policy = key.grant.rate().map(Rate::policy);
+        Arc::new(Self { key, bucket, policy })
+    }
 }
 
 /// A row of the table, as it is now.
@@ -93,8 +103,8 @@ fn is_new(change: &Change, old: &Entries) -> bool {
 fn entry(key: Key, old: &Entries) -> Arc<Entry> {
     match old.get(&key.digest.place()) {
         Some(known) if known.key == key => known.clone(),
-        Some(known) => Arc::new(Entry { key, bucket: Bucket::like(&known.bucket) }),
-        None => Arc::new(Entry { key, bucket: Bucket::full() }),
+        Some(known) => Entry::new(key, Bucket::like(&known.bucket)),
+        None => Entry::new(key, Bucket::full()),
     }
 }
 

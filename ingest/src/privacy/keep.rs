@@ -1,57 +1,92 @@
 //! One event with what may be kept of whom it tells.
 
-use wire::event::{Consent, Event};
+use wire::event::{Consent, EventRef};
 
-use super::{Pseudonyms, Subject};
+use super::hasher::Listener;
+use super::pseudonyms::Pseudonym;
 use crate::geo::Place;
 
-/// Takes out of the event what must not be kept; the part of the place that may be.
-pub(crate) fn keep(event: &mut Event, place: &Place, pseudonyms: &Pseudonyms) -> Place {
+/// The part of a [`Place`] that may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KeptPlace<'a> {
+    pub(crate) country: Option<&'a str>,
+    pub(crate) asn: u32,
+    pub(crate) client_net: &'a str,
+}
+
+/// The event without what must not be kept, and what may be kept of the place.
+pub(crate) fn keep<'a>(event: EventRef<'a>, listener: &'a Listener, place: &'a Place) -> (EventRef<'a>, KeptPlace<'a>) {
+    let country = place.country.as_deref();
     if event.consent == Some(Consent::Denied) {
-        (event.user_id, event.anon_id, event.device, event.extra) = (None, None, None, None);
-        return Place { country: place.country.clone(), ..Place::default() };
+        let event = EventRef { user_id: None, anon_id: None, device: None, extra: None, ..event };
+        return (event, KeptPlace { country, asn: 0, client_net: "" });
     }
-    let hashed =
-        |subject, id: Option<String>| id.filter(|id| !id.is_empty()).map(|id| pseudonyms.current(subject, &id));
-    event.user_id = hashed(Subject::User, event.user_id.take());
-    event.anon_id = hashed(Subject::Anon, event.anon_id.take());
-    place.clone()
+    let user_id = listener.user.as_ref().map(Pseudonym::as_str);
+    let anon_id = listener.anon.as_ref().map(Pseudonym::as_str);
+    (EventRef { user_id, anon_id, ..event }, KeptPlace { country, asn: place.asn, client_net: &place.client_net })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use wire::event::Event;
+
     use super::super::pseudonyms::tests::pseudonyms;
+    use super::super::{Hasher, Subject};
     use super::*;
 
-    fn kept(more: &str) -> (Event, Place) {
+    fn kept(more: &str, told: impl FnOnce(EventRef<'_>, KeptPlace<'_>)) {
         let json = format!(
             r#"{{"event_id":"01935b0e-0000-7000-8000-000000000001","type":"progress","session_id":"s","track_id":"t",
             "client_ts":1795251600123,"user_id":"u-17","anon_id":"","device":"iPhone15,4","os":"iOS 19","played_ms":7,
             "mood":"blue"{more}}}"#
         );
-        let mut event = Event::parse(json.as_bytes()).unwrap();
+        let event = Event::parse(json.as_bytes()).unwrap();
         let place = Place { country: Some("PL".into()), asn: 64500, client_net: "203.0.113.0/24".into() };
-        let place = keep(&mut event, &place, &pseudonyms(&[1]));
-        (event, place)
+        let hasher = Hasher::new(Arc::new(pseudonyms(&[1])));
+        // The second time it is remembered.
+        for _ in 0..2 {
+            let listener = hasher.listener(&EventRef::from(&event));
+            assert_eq!(listener.user, hasher.listener(&EventRef::from(&event)).user);
+        }
+        let listener = hasher.listener(&EventRef::from(&event));
+        let (event, place) = keep(EventRef::from(&event), &listener, &place);
+        told(event, place);
     }
 
     #[test]
     fn users_are_hashed_and_empty_ids_are_nobody() {
         for more in ["", r#","consent":"granted""#] {
-            let (event, place) = kept(more);
-            assert_eq!(event.user_id.unwrap(), pseudonyms(&[1]).current(Subject::User, "u-17"));
-            assert_eq!((event.anon_id, event.device.as_deref()), (None, Some("iPhone15,4")));
-            assert!(event.extra.is_some());
-            assert_eq!((place.asn, place.client_net.as_str()), (64500, "203.0.113.0/24"));
+            kept(more, |event, place| {
+                assert_eq!(event.user_id.unwrap(), pseudonyms(&[1]).current(Subject::User, "u-17"));
+                assert_eq!((event.anon_id, event.device), (None, Some("iPhone15,4")));
+                assert!(event.extra.is_some());
+                assert_eq!((place.asn, place.client_net), (64500, "203.0.113.0/24"));
+            });
+        }
+    }
+
+    #[test]
+    fn what_was_hashed_last_is_not_taken_for_another() {
+        let hasher = Hasher::new(Arc::new(pseudonyms(&[1])));
+        let json = r#"{"event_id":"01935b0e-0000-7000-8000-000000000001","type":"skip","session_id":"s","track_id":"t","client_ts":1}"#;
+        let event = Event::parse(json.as_bytes()).unwrap();
+        for id in ["a", "b", "b", "a", ""] {
+            let listener =
+                hasher.listener(&EventRef { user_id: Some(id), anon_id: Some(id), ..EventRef::from(&event) });
+            let hashed = |subject| (!id.is_empty()).then(|| pseudonyms(&[1]).current(subject, id));
+            assert_eq!(listener.user.as_ref().map(Pseudonym::as_str), hashed(Subject::User).as_deref());
+            assert_eq!(listener.anon.as_ref().map(Pseudonym::as_str), hashed(Subject::Anon).as_deref());
         }
     }
 
     #[test]
     fn denied_consent_leaves_what_was_played_and_the_country() {
-        let (event, place) = kept(r#","consent":"denied""#);
-        assert_eq!((&event.user_id, &event.anon_id, &event.device), (&None, &None, &None));
-        assert!(event.extra.is_none());
-        assert_eq!((event.played_ms, event.os.as_deref()), (Some(7), Some("iOS 19")));
-        assert_eq!(place, Place { country: Some("PL".into()), ..Place::default() });
+        kept(r#","consent":"denied""#, |event, place| {
+            assert_eq!((event.user_id, event.anon_id, event.device, event.extra), (None, None, None, None));
+            assert_eq!((event.played_ms, event.os), (Some(7), Some("iOS 19")));
+            assert_eq!(place, KeptPlace { country: Some("PL"), asn: 0, client_net: "" });
+        });
     }
 }

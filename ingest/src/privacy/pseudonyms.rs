@@ -1,6 +1,7 @@
 //! Keyed hashes in the place of users and devices.
 
 use std::fmt;
+use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -86,21 +87,47 @@ impl Pseudonyms {
     /// What is stored for this id from now on.
     #[must_use]
     pub fn current(&self, subject: Subject, id: &str) -> String {
+        self.newest(subject, id).as_str().to_owned()
+    }
+
+    /// As `current`, without a place of its own in memory.
+    pub(super) fn newest(&self, subject: Subject, id: &str) -> Pseudonym {
         self.hash(self.keys.len() - 1, subject, id)
     }
 
     /// Every form in which this id may be stored, the current one last.
     #[must_use]
     pub fn all(&self, subject: Subject, id: &str) -> Vec<String> {
-        (0..self.keys.len()).map(|nth| self.hash(nth, subject, id)).collect()
+        (0..self.keys.len()).map(|nth| self.hash(nth, subject, id).as_str().to_owned()).collect()
     }
 
-    fn hash(&self, nth: usize, subject: Subject, id: &str) -> String {
+    fn hash(&self, nth: usize, subject: Subject, id: &str) -> Pseudonym {
         let mut mac = self.macs[nth].clone();
         mac.update(subject.tag());
         mac.update(id.as_bytes());
         let hash = mac.finalize().into_bytes();
-        format!("{}:{}", self.keys[nth].version, URL_SAFE_NO_PAD.encode(&hash[..KEPT]))
+        let mut text = [0; LONGEST];
+        let mut rest = &mut text[..];
+        write!(rest, "{}:", self.keys[nth].version).expect("there is room for a version");
+        let head = LONGEST - rest.len();
+        let tail = URL_SAFE_NO_PAD.encode_slice(&hash[..KEPT], &mut text[head..]);
+        Pseudonym { text, length: head + tail.expect("there is room for a hash") }
+    }
+}
+
+/// A version of ten digits, the colon, and 16 bytes in base64.
+const LONGEST: usize = 10 + 1 + 22;
+
+/// What is stored in an id's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pseudonym {
+    text: [u8; LONGEST],
+    length: usize,
+}
+
+impl Pseudonym {
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[..self.length]).expect("digits and base64 are ASCII")
     }
 }
 

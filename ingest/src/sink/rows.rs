@@ -5,7 +5,7 @@ use std::fmt::Write;
 use uuid::Uuid;
 use wire::decision::{Candidate, Decision, Excluded, RttSource, Via};
 use wire::delivery::Delivery;
-use wire::event::{AcceptedEvent, Consent, Extra};
+use wire::event::{AcceptedEvent, AcceptedRef, Consent};
 use wire::tally::Tally;
 use wire::topic::Topic;
 use wire::{FieldError, Timestamp};
@@ -90,7 +90,10 @@ impl Table {
     pub fn append(self, message: &Incoming<'_>, rows: &mut Vec<u8>) -> Result<Uuid, FieldError> {
         let mut row = Row(rows);
         let id = match self {
-            Self::Events => event(&wire::field::parse(message.payload)?, &mut row),
+            Self::Events => match AcceptedRef::read(message.payload) {
+                Some(accepted) => event(&accepted, &mut row),
+                None => event(&AcceptedRef::from(&wire::field::parse::<AcceptedEvent>(message.payload)?), &mut row),
+            },
             Self::Deliveries => delivery(&wire::field::parse(message.payload)?, message, &mut row),
             Self::Decisions => decision(&wire::field::parse(message.payload)?, message, &mut row),
             Self::Tallies => tally(&wire::field::parse(message.payload)?, message, &mut row),
@@ -114,34 +117,32 @@ const EVENT_COLUMNS: &[&str] = &[
     "schema_version", "extra", "wire_format", "country", "asn", "client_net", "ingest_id", "ingest_seq", "_partition", "_offset",
 ];
 
-fn event(accepted: &AcceptedEvent, row: &mut Row<'_>) -> Uuid {
+fn event(accepted: &AcceptedRef<'_>, row: &mut Row<'_>) -> Uuid {
     let event = &accepted.event;
     id_and_times(accepted, row);
-    row.text(event.event_type.as_str()).text(&accepted.app).text(event.session_id.as_str());
-    row.optional_text(event.play_id.as_ref().map(|id| id.as_str())).nullable(event.seq, Row::u32);
-    row.optional_text(event.user_id.as_deref()).optional_text(event.anon_id.as_deref());
-    row.text(event.track_id.as_str());
+    row.text(event.event_type.as_str()).text(accepted.app).text(event.session_id);
+    row.optional_text(event.play_id).nullable(event.seq, Row::u32);
+    row.optional_text(event.user_id).optional_text(event.anon_id);
+    row.text(event.track_id);
     row.nullable(event.position_ms.map(|position| ahead(position, event.played_ms)), Row::i64);
     for ms in [event.duration_ms, event.played_ms, event.stall_ms] {
         row.nullable(ms, Row::u64);
     }
     row.nullable(event.bitrate_kbps, Row::u32);
-    for text in [&event.codec, &event.device, &event.os, &event.app_version] {
-        row.optional_text(text.as_deref());
+    for text in [event.codec, event.device, event.os, event.app_version, event.pop, event.edge_id] {
+        row.optional_text(text);
     }
-    row.optional_text(event.pop.as_ref().map(|id| id.as_str()));
-    row.optional_text(event.edge_id.as_ref().map(|id| id.as_str()));
     row.nullable(event.decision_id.map(|id| id.0), Row::uuid);
-    row.optional_text(event.cache_status.as_deref()).optional_text(event.error_code.as_deref());
+    row.optional_text(event.cache_status).optional_text(event.error_code);
     row.optional_text(event.consent.map(Consent::as_str)).u16(event.schema_version.unwrap_or(1));
-    row.optional_text(event.extra.as_ref().map(Extra::as_str)).text(accepted.wire_format.as_str());
-    row.optional_text(accepted.country.as_deref()).u32(accepted.asn).text(&accepted.client_net);
-    row.text(&accepted.ingest_id).u64(accepted.ingest_seq);
+    row.optional_text(event.extra).text(accepted.wire_format.as_str());
+    row.optional_text(accepted.country).u32(accepted.asn).text(accepted.client_net);
+    row.text(accepted.ingest_id).u64(accepted.ingest_seq);
     event.event_id
 }
 
 /// As small numbers, from which the table computes `event_id` and `received_at` again.
-fn id_and_times(accepted: &AcceptedEvent, row: &mut Row<'_>) {
+fn id_and_times(accepted: &AcceptedRef<'_>, row: &mut Row<'_>) {
     let (high, low) = accepted.event.event_id.as_u64_pair();
     // A UUIDv7 begins with the moment that it was made at, mostly that of the event: what is left are 16 bits.
     let made_at = accepted.event_ts.as_millis().wrapping_sub(accepted.skew_ms).cast_unsigned() << 16;
