@@ -44,9 +44,8 @@ pub struct Object {
     excused_until: AtomicI64,
     /// The origin sends the whole whatever part is asked for.
     ignores_ranges: AtomicBool,
-    /// Superseded, purged or evicted: nothing more is stored of it, once [`Object::lingers`] is over.
-    gone: AtomicBool,
-    /// Counted only of what could not be fetched again.
+    /// Superseded, purged or evicted: it stays for those who are reading it, and nobody new gets it.
+    ended: AtomicBool,
     readers: AtomicUsize,
     on_disk: Chunks,
     disk_bytes: AtomicU64,
@@ -67,7 +66,7 @@ impl Object {
             size: AtomicU64::new(description.size.unwrap_or(UNKNOWN)),
             excused_until: AtomicI64::new(0),
             ignores_ranges: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             readers: AtomicUsize::new(0),
             on_disk: Chunks::new(description.size.map(|size| size.div_ceil(CHUNK))),
             disk_bytes: AtomicU64::new(0),
@@ -152,32 +151,30 @@ impl Object {
         self.ignores_ranges.store(true, Relaxed);
     }
 
+    /// Ended, and nobody reads it any more: nothing of it is kept.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.gone.load(SeqCst) && !self.lingers()
+        self.has_ended() && self.readers.load(SeqCst) == 0
     }
 
-    /// What cannot be fetched again stays for those who are reading it, though nobody new gets it: one
-    /// client's request must not break another's answer.
-    fn lingers(&self) -> bool {
-        !self.combinable && self.readers.load(SeqCst) > 0
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(SeqCst)
     }
 
-    /// True for the one caller that is to remove it; where it lingers, that is its last reader.
+    /// True for the one caller that is to have the disk remove it.
     pub fn end(&self) -> bool {
-        !self.gone.swap(true, SeqCst) && !self.lingers()
+        !self.ended.swap(true, SeqCst)
     }
 
     pub(crate) fn begin_reading(&self) {
-        if !self.combinable {
-            self.readers.fetch_add(1, SeqCst);
-        }
+        self.readers.fetch_add(1, SeqCst);
     }
 
-    /// True where it is to be removed now. An end at this very moment may find the same, and to remove it
-    /// twice does no harm.
+    /// True where it is to be removed once more: with its last reader nobody needs it. The end may come at this very
+    /// moment and find the same, and to remove it twice does no harm.
     pub(crate) fn end_reading(&self) -> bool {
-        !self.combinable && self.readers.fetch_sub(1, SeqCst) == 1 && self.gone.load(SeqCst)
+        self.readers.fetch_sub(1, SeqCst) == 1 && self.has_ended()
     }
 
     /// The checksum of a chunk that is on disk.

@@ -72,8 +72,17 @@ pub fn open(
     let memory = Memory::new(edge.cache_memory.as_u64());
     let cache = Arc::new(Cache::new(index, memory, disk, Arc::new(purges), found.next_id));
     let rewritten_bytes = log.bytes();
-    let writer =
-        Writer { folder, _lock: lock, log, cache: cache.clone(), health, metrics, logged: kept, rewritten_bytes };
+    let writer = Writer {
+        folder,
+        _lock: lock,
+        log,
+        cache: cache.clone(),
+        health,
+        metrics,
+        logged: kept,
+        lingering: HashSet::new(),
+        rewritten_bytes,
+    };
     let thread = std::thread::Builder::new().name("edge-disk".into()).spawn(move || writer.run(queue));
     Ok((cache, thread.context("cannot start the disk's thread")?))
 }

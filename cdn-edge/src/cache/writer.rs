@@ -33,6 +33,8 @@ pub struct Writer {
     pub metrics: Arc<Metrics>,
     /// Versions whose `Object` record the log has.
     pub logged: HashSet<u64>,
+    /// Versions that have ended and have a file still, for their readers.
+    pub lingering: HashSet<u64>,
     /// Length of the log after its last rewriting.
     pub rewritten_bytes: u64,
 }
@@ -72,13 +74,19 @@ impl Writer {
     }
 
     fn try_store(&mut self, object: &Arc<Object>, chunk: u32, bytes: &[u8]) -> io::Result<()> {
-        if !self.logged.contains(&object.id) {
+        // The log, and with it the next start, must not know of what only its last readers get.
+        let has_ended = object.has_ended();
+        if has_ended {
+            self.lingering.insert(object.id);
+        } else if !self.logged.contains(&object.id) {
             self.log.append(&object_record(object))?;
             self.logged.insert(object.id);
         }
         write_chunk(&self.folder.file(object.id), chunk, bytes)?;
         let crc = crc32c::crc32c(bytes);
-        self.log.append(&Record::Chunk { id: object.id, chunk, crc })?;
+        if !has_ended {
+            self.log.append(&Record::Chunk { id: object.id, chunk, crc })?;
+        }
         object.set_on_disk(chunk, crc);
         weigh_again(&self.cache.index, object);
         // Eviction is this thread's work rather than that of whoever serves.
@@ -108,14 +116,22 @@ impl Writer {
         }
     }
 
+    /// Told once when a version ends, and again when its last reader is done.
     fn remove(&mut self, object: &Object) {
+        let was_logged = self.logged.remove(&object.id);
+        let logged = if was_logged { self.log.append(&Record::Gone { id: object.id }) } else { Ok(()) };
+        if !object.is_gone() && logged.is_ok() {
+            if was_logged {
+                self.lingering.insert(object.id);
+            }
+            return;
+        }
         for chunk in object.reached_chunks() {
             self.cache.memory.remove(object.id, chunk);
         }
-        if !self.logged.remove(&object.id) {
+        if !self.lingering.remove(&object.id) && !was_logged {
             return;
         }
-        let logged = self.log.append(&Record::Gone { id: object.id });
         // Without its file an object does not come back, even where the log could not be written.
         let unlinked = std::fs::remove_file(self.folder.file(object.id));
         let unlinked = unlinked.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) });

@@ -1,7 +1,5 @@
 //! The disk tier: warm after a restart, suspicious of what it reads, never in the way.
 
-use std::path::PathBuf;
-
 use bytesize::ByteSize;
 use service::Shutdown;
 
@@ -13,11 +11,6 @@ use crate::stage::{CHUNK, Stage, eventually, noise};
 async fn stored(stage: &Stage, key: &str, chunks: usize) {
     eventually("the chunks are on disk", || async { object(stage, key).await.json()["chunks_on_disk"] == chunks })
         .await;
-}
-
-fn files(stage: &Stage) -> Vec<PathBuf> {
-    let folders = std::fs::read_dir(stage.dir.path().join("objects")).unwrap();
-    folders.flat_map(|f| std::fs::read_dir(f.unwrap().path()).unwrap()).map(|f| f.unwrap().path()).collect()
 }
 
 #[tokio::test]
@@ -45,7 +38,7 @@ async fn a_flipped_bit_is_found_and_fetched_again() {
     get(&stage.at("song")).await;
     stored(&stage, "song", 3).await;
     stage.stop().await;
-    let [file] = &files(&stage)[..] else { panic!("one object, one file") };
+    let [file] = &stage.files()[..] else { panic!("one object, one file") };
     let mut held = std::fs::read(file).unwrap();
     held[CHUNK + 1000] ^= 1;
     std::fs::write(file, held).unwrap();
@@ -62,8 +55,10 @@ async fn damage_of_any_file_serves_no_wrong_byte() {
     origin.put("song", Act::of(bytes.clone()));
     let mut stage = Stage::before(&origin, |_| ()).await;
     let damages: [fn(&Stage); 4] = [
-        |stage| std::fs::File::options().write(true).open(&files(stage)[0]).unwrap().set_len(CHUNK as u64 + 7).unwrap(),
-        |stage| std::fs::remove_file(&files(stage)[0]).unwrap(),
+        |stage| {
+            std::fs::File::options().write(true).open(&stage.files()[0]).unwrap().set_len(CHUNK as u64 + 7).unwrap()
+        },
+        |stage| std::fs::remove_file(&stage.files()[0]).unwrap(),
         |stage| {
             let log = stage.dir.path().join("index.log");
             let len = std::fs::metadata(&log).unwrap().len();
@@ -95,11 +90,11 @@ async fn the_budgets_hold_and_evicted_objects_leave_the_disk() {
         assert_eq!(get(&stage.at(&format!("song-{n}"))).await.bytes(), &noise(n, 1 << 20));
     }
     eventually("the disk is within its budget", || async {
-        let bytes: u64 = files(&stage).iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum();
+        let bytes: u64 = stage.files().iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum();
         bytes <= 8 << 20
     })
     .await;
-    assert!(!files(&stage).is_empty(), "some is kept");
+    assert!(!stage.files().is_empty(), "some is kept");
     eventually("the memory is within its budget", || async {
         let metrics = get(&format!("{}/metrics", stage.admin)).await;
         let text = String::from_utf8(metrics.bytes().to_vec()).unwrap();

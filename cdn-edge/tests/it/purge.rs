@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use http::Method;
 use tokio::sync::Semaphore;
 
 use crate::admin::{object, post};
-use crate::client::{Got, get};
+use crate::client::{Got, get, open};
 use crate::origin::{Act, Origin};
 use crate::stage::{CHUNK, Stage, TOKEN, eventually, noise};
 use crate::web::{Reply, Step, Web};
@@ -53,6 +54,26 @@ async fn a_hard_purge_drops_what_it_names_and_nothing_else() {
     for path in all {
         assert!(!hit(&get(&stage.at(path)).await), "{path}");
     }
+}
+
+#[tokio::test]
+async fn who_is_in_the_midst_of_a_version_hears_it_to_its_end() {
+    let web = Web::start().await;
+    let stage = Stage::public(&web, |_| ()).await;
+    // More than the sockets between them hold.
+    let (old, new) = (noise(1, 24 << 20), noise(2, 3 * CHUNK));
+    let reply = |etag: &str, body: &[u8]| Reply::new(200, &[("Cache-Control", "max-age=600"), ("ETag", etag)], body);
+    web.put("/a", [reply("\"1\"", &old), reply("\"2\"", &new)]);
+    assert_eq!(get(&stage.at("a")).await.bytes(), &old);
+    let mut midst = open(Method::GET, &stage.at("a"), &[]).await;
+    let begun = midst.at_least(1).await;
+    purge(&stage, r#"{"all":true}"#).await;
+    assert_eq!(get(&stage.at("a")).await.bytes(), &new, "nobody new gets it");
+    let rest = midst.rest().await.expect("the old version to its end");
+    assert!([begun, rest].concat() == old, "bytes of the old version alone");
+    let files = || async { stage.files().len() == 1 };
+    eventually("the old version's file goes with its last reader", files).await;
+    assert!(hit(&get(&stage.at("a")).await) && web.heard().len() == 2);
 }
 
 #[tokio::test]

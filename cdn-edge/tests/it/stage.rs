@@ -1,5 +1,6 @@
 //! One edge, its folder, and something to serve.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -124,6 +125,13 @@ impl Stage {
     /// Starts again with what was left behind.
     pub(crate) async fn start_again(&mut self) {
         self.up().await;
+    }
+
+    /// The files that objects have on disk.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let read =
+            |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        read(self.dir.path().join("objects")).flat_map(read).collect()
     }
 
     pub(crate) fn at(&self, key: &str) -> String {
