@@ -77,7 +77,8 @@ impl Server {
         let mut blocks = 0;
         for file in fs::read_dir(format!("{process}/fd"))? {
             let file = file?.path();
-            if fs::read_link(&file)?.to_string_lossy().starts_with("/memfd:") {
+            // It may have been closed since.
+            if fs::read_link(&file).is_ok_and(|name| name.to_string_lossy().starts_with("/memfd:")) {
                 blocks += fs::metadata(&file)?.blocks();
             }
         }
