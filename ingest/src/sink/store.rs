@@ -36,13 +36,15 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// What each insert is made with, besides its token. Set explicitly, for their defaults have changed between releases;
 /// the recipe needs each of them.
-pub const INSERT_SETTINGS: [(&str, &str); 7] = [
+pub const INSERT_SETTINGS: [(&str, &str); 8] = [
     ("async_insert", "0"),
     ("wait_end_of_query", "1"),
     ("insert_deduplicate", "1"),
     ("deduplicate_insert", "enable"),
     ("deduplicate_blocks_in_dependent_materialized_views", "1"),
     ("max_insert_block_size", "1048449"),
+    // A batch is small and goes through many views: threads for each of them cost more than they bring.
+    ("max_threads", "1"),
     // A batch with rows of very many months is slow to insert, but no reason to stand still for ever.
     ("throw_on_max_partitions_per_insert_block", "0"),
 ];
