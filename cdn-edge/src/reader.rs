@@ -112,7 +112,7 @@ impl Reader {
     #[must_use]
     pub fn ready(&mut self) -> Option<Bytes> {
         let (chunk, offset) = self.place();
-        let bytes = self.library.cache.in_memory(&self.object, chunk)?.from(offset)?;
+        let bytes = self.library.cache.memory.read(self.object.id, chunk)?.from(offset)?;
         Some(self.advance(&bytes, 0, Source::Memory))
     }
 

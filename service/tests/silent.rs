@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error should stop there")]
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -9,10 +10,9 @@ use service::config::{HttpConfig, Span};
 use service::{Health, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
-#[tokio::test]
-async fn silence_is_ended_and_the_next_one_served() {
-    let config = HttpConfig { header_timeout: Span::from_millis(200), max_connections: 3, ..HttpConfig::default() };
+async fn serve(config: HttpConfig) -> (SocketAddr, Shutdown, JoinHandle<()>) {
     let listener = service::http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let health = Health::new("test");
@@ -20,6 +20,13 @@ async fn silence_is_ended_and_the_next_one_served() {
     let routes = service::limits::complete(Router::new(), "{}", &health, &config);
     let shutdown = Shutdown::new();
     let serving = tokio::spawn(service::http::serve(listener, routes, config, health, shutdown.clone()));
+    (address, shutdown, serving)
+}
+
+#[tokio::test]
+async fn silence_is_ended_and_the_next_one_served() {
+    let config = HttpConfig { header_timeout: Span::from_millis(200), max_connections: 3, ..HttpConfig::default() };
+    let (address, shutdown, serving) = serve(config).await;
 
     let mut peers = Vec::new();
     for words in ["", "P", "PRI * HTTP/2.0\r\n"] {
@@ -47,13 +54,7 @@ async fn silence_is_ended_and_the_next_one_served() {
 #[tokio::test]
 async fn silence_after_an_answer_is_ended_too() {
     let config = HttpConfig { header_timeout: Span::from_millis(400), ..HttpConfig::default() };
-    let listener = service::http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let health = Health::new("test");
-    health.ready();
-    let routes = service::limits::complete(Router::new(), "{}", &health, &config);
-    let shutdown = Shutdown::new();
-    let serving = tokio::spawn(service::http::serve(listener, routes, config, health, shutdown.clone()));
+    let (address, shutdown, serving) = serve(config).await;
 
     let mut peer = TcpStream::connect(address).await.unwrap();
     let mut answer = [0; 1024];

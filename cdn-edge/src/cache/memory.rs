@@ -73,7 +73,13 @@ impl Memory {
 
     #[must_use]
     pub fn get(&self, object: u64, chunk: u32) -> Option<Part> {
-        let part = self.chunks.get(&(object, chunk))?;
+        self.chunks.get(&(object, chunk))
+    }
+
+    /// As [`Memory::get`], for what is then sent.
+    #[must_use]
+    pub fn read(&self, object: u64, chunk: u32) -> Option<Part> {
+        let part = self.get(object, chunk)?;
         match &self.pages {
             Some(pages) if part.bytes.len() >= LEAST && pages.place(&part.bytes).is_none() => {
                 Some(self.moved(pages, (object, chunk), part))

@@ -60,9 +60,7 @@ impl Fetched {
         let shared = if shareable { ForOthers::Yes } else { ForOthers::No };
         Self { outcome, shared, remember_to_pass: false, begun: None }
     }
-}
 
-impl Fetched {
     /// From here on the fill has a reader, who may yet be on the way to it.
     pub(super) fn follow(&mut self) {
         if let (Some(begun), Ok(Outcome::Object(opened))) = (&self.begun, &mut self.outcome) {
