@@ -78,7 +78,7 @@ async fn a_full_edge_serves_what_it_holds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_on_http2_are_bounded() {
-    let (_origin, stage, heads) = slow_origin(|config| {
+    let (origin, stage, heads) = slow_origin(|config| {
         config.edge.threads = 1;
         config.edge.max_streams = 3;
     })
@@ -89,7 +89,8 @@ async fn answers_on_http2_are_bounded() {
         tokio::spawn(async move { ask(&sender, Method::GET, &path, &[], "").await.0 })
     });
     let asked: Vec<_> = asked.collect();
-    eventually("there is no room", || async { ask(&sender, Method::GET, "/held", &[], "").await.0 == 503 }).await;
+    eventually("all three are under way", || async { origin.asked().len() == 4 }).await;
+    assert_eq!(ask(&sender, Method::GET, "/held", &[], "").await.0, 503, "there is no room");
     heads.add_permits(100);
     for one in asked {
         assert_eq!(one.await.unwrap(), 200);
