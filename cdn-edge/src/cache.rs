@@ -1,10 +1,12 @@
 //! What is held: an index of objects, chunks in memory, chunks on disk.
 //!
 //! A chunk is looked for in memory, among those about to be written, and on disk, in this order. The
-//! index bounds the disk: an object weighs what it has there, the least recently used goes first.
+//! [`index`] bounds the disk, [`memory`] bounds itself; of both, [`fifo`] says what goes.
 
 pub mod disk;
+pub mod fifo;
 pub mod framed_log;
+pub mod index;
 pub mod index_log;
 pub mod memory;
 pub mod pages;
@@ -15,23 +17,14 @@ pub mod writer;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bytes::Bytes;
-use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
-use moka::policy::EvictionPolicy;
-
-use crate::key::{CacheKey, KeyRef};
+use crate::key::KeyRef;
 use crate::object::{CHUNK, Object};
 use crate::purge::Purges;
+use bytes::Bytes;
 use disk::Disk;
+use index::Index;
 use memory::{Memory, Part};
 use variants::Variants;
-
-/// The index counts in pages, for moka's weights have 32 bits and a file takes whole pages anyway.
-const PAGE: u64 = 4096;
-
-/// What is held, by key.
-pub type Index = moka::sync::Cache<Arc<CacheKey>, Variants>;
 
 #[derive(Debug)]
 pub struct Cache {
@@ -40,48 +33,6 @@ pub struct Cache {
     pub disk: Arc<Disk>,
     pub purges: Arc<Purges>,
     next_id: AtomicU64,
-}
-
-/// An index whose evicted objects are handed to `ended`, which must not block: eviction happens on
-/// whichever thread touches the index.
-pub fn index(disk_bytes: u64, ended: impl Fn(Arc<Object>) + Send + Sync + 'static) -> Index {
-    moka::sync::Cache::builder()
-        .max_capacity((disk_bytes / PAGE).max(1))
-        .weigher(|_, variants: &Variants| weight(variants))
-        .eviction_policy(EvictionPolicy::lru())
-        .eviction_listener(move |_, variants: Variants, cause| {
-            // What is put again, weighed again or with another variant, is replaced by itself.
-            if cause != RemovalCause::Replaced {
-                variants.as_slice().iter().filter(|object| object.end()).cloned().for_each(&ended);
-            }
-        })
-        .build()
-}
-
-fn weight(variants: &Variants) -> u32 {
-    let pages = |object: &Arc<Object>| 1 + object.disk_bytes() / PAGE;
-    u32::try_from(variants.as_slice().iter().map(pages).sum::<u64>()).unwrap_or(u32::MAX)
-}
-
-/// Weighs an object again after its bytes on disk changed, unless another took its place.
-pub fn weigh_again(index: &Index, object: &Arc<Object>) {
-    index.entry(object.key.clone()).and_compute_with(|entry| match entry {
-        Some(entry) if entry.value().contains(object.id) => Op::Put(entry.into_value()),
-        _ => Op::Nop,
-    });
-}
-
-/// Makes this version the one that its key and selectors name; those before it that are now ended.
-pub fn put(index: &Index, object: &Arc<Object>) -> Vec<Arc<Object>> {
-    let mut before = Vec::new();
-    index.entry(object.key.clone()).and_compute_with(|entry| {
-        let held = entry.map(moka::Entry::into_value);
-        let (with, out) = held.map_or((Variants::One(object.clone()), Vec::new()), |held| held.with(object));
-        before = out;
-        Op::Put(with)
-    });
-    before.retain(|before| before.end());
-    before
 }
 
 impl Cache {
@@ -93,7 +44,7 @@ impl Cache {
     /// Bytes of the index' budget that are used.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
-        self.index.weighted_size() * PAGE
+        self.index.disk_bytes()
     }
 
     /// A name that no version on this disk has had.
@@ -109,22 +60,12 @@ impl Cache {
 
     /// Makes this version the one that its key names; the one before it is ended.
     pub fn publish(&self, object: &Arc<Object>) {
-        put(&self.index, object).into_iter().for_each(|before| self.disk.remove(before));
+        self.index.put(object).into_iter().for_each(|before| self.disk.remove(before));
     }
 
     /// Drops this version, unless another took its place. True where it was held.
     pub fn drop_version(&self, object: &Arc<Object>) -> bool {
-        let mut held = false;
-        self.index.entry(object.key.clone()).and_compute_with(|entry| {
-            let variants = entry.map(moka::Entry::into_value).filter(|variants| variants.contains(object.id));
-            held = variants.is_some();
-            match variants.map(|variants| variants.without(object.id)) {
-                None => Op::Nop,
-                Some(None) => Op::Remove,
-                Some(Some(rest)) => Op::Put(rest),
-            }
-        });
-        // Where it was the last one the index's listener has ended it.
+        let held = self.index.take_out(object);
         if held && object.end() {
             self.disk.remove(object.clone());
         }

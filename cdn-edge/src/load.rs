@@ -124,7 +124,7 @@ impl Reporter {
             metrics.connections.set(now.connections as f64);
             metrics.memory.set(self.library.cache.memory.bytes() as f64);
             metrics.disk.set(self.library.cache.disk_bytes() as f64);
-            metrics.objects.set(self.library.cache.index.entry_count() as f64);
+            metrics.objects.set(self.library.cache.index.len() as f64);
         }
     }
 }

@@ -167,6 +167,11 @@ impl Object {
         !self.ended.swap(true, SeqCst)
     }
 
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.readers.load(SeqCst) > 0
+    }
+
     pub(crate) fn begin_reading(&self) {
         self.readers.fetch_add(1, SeqCst);
     }

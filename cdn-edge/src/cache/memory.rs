@@ -1,16 +1,15 @@
-//! Chunks in memory, within a budget of bytes. What is asked for often stays through a scan (TinyLFU).
+//! Chunks in memory, within a budget of bytes. What is asked for often stays through a scan ([`super::fifo`]).
 //!
 //! A large chunk moves to [`Pages`] when it is first read: the copy is the one that sending it would have taken.
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use moka::ops::compute::Op;
-
+use super::fifo::{Change, S3Fifo, Weigh};
 use super::pages::{LEAST, Pages};
+use bytes::{Bytes, BytesMut};
 
-/// What moka spends on an entry beside its value, roughly; without it a million tiny objects would
-/// take twice their budget.
+/// What an entry takes beside its bytes: its slot in a table that is two thirds full, its place in a queue, and what
+/// counts the references to the bytes. Without it a million tiny objects would take more than their budget.
 const ENTRY_BYTES: usize = 200;
 
 /// What is held of a chunk: one run of its bytes, mostly all of them.
@@ -55,25 +54,59 @@ impl Part {
     }
 }
 
+#[derive(Debug, Clone)]
+struct Chunk {
+    object: u64,
+    number: u32,
+    part: Part,
+}
+
+impl Weigh for Chunk {
+    fn weight(&self) -> u32 {
+        u32::try_from(self.part.bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
+    }
+}
+
 #[derive(Debug)]
 pub struct Memory {
-    chunks: moka::sync::Cache<(u64, u32), Part>,
+    chunks: S3Fifo<Chunk>,
     /// None where the system has none.
     pages: Option<Arc<Pages>>,
+}
+
+/// Nobody but us chooses the numbers of objects, so that any mixture will do.
+#[allow(clippy::cast_possible_truncation, reason = "the upper half of the product is the well mixed one")]
+fn hash(object: u64, chunk: u32) -> u32 {
+    let mixed = (object ^ u64::from(chunk).rotate_right(20)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) as u32
+}
+
+fn is(object: u64, chunk: u32) -> impl Fn(&Chunk) -> bool {
+    move |held| held.object == object && held.number == chunk
 }
 
 impl Memory {
     #[must_use]
     pub fn new(budget: u64) -> Self {
-        let weigh = |_: &(u64, u32), part: &Part| u32::try_from(part.bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX);
         let pages =
             Pages::new(budget).inspect_err(|error| tracing::warn!(%error, "large answers are copied to sockets"));
-        Self { chunks: moka::sync::Cache::builder().max_capacity(budget).weigher(weigh).build(), pages: pages.ok() }
+        Self { chunks: S3Fifo::new(budget), pages: pages.ok() }
+    }
+
+    fn change(&self, object: u64, number: u32, with: impl FnOnce(Option<&Part>) -> Change<Part>) {
+        let evicted = self.chunks.change(hash(object, number), is(object, number), |held| {
+            match with(held.map(|held| &held.part)) {
+                Change::Put(part) => Change::Put(Chunk { object, number, part }),
+                Change::Remove => Change::Remove,
+                Change::None => Change::None,
+            }
+        });
+        drop(evicted);
     }
 
     #[must_use]
     pub fn get(&self, object: u64, chunk: u32) -> Option<Part> {
-        self.chunks.get(&(object, chunk))
+        self.chunks.get(hash(object, chunk), is(object, chunk)).map(|held| held.part)
     }
 
     /// As [`Memory::get`], for what is then sent.
@@ -99,43 +132,40 @@ impl Memory {
         let Some(bytes) = pages.keep(&part.bytes) else { return part };
         let moved = Part { bytes, ..part };
         // Not in the place of anything else: it may have been removed or have grown meanwhile.
-        self.chunks.entry(key).and_compute_with(|held| match held {
-            Some(held) if held.value().start == moved.start && held.value().bytes.len() == moved.bytes.len() => {
-                Op::Put(moved.clone())
+        self.change(key.0, key.1, |held| match held {
+            Some(held) if held.start == moved.start && held.bytes.len() == moved.bytes.len() => {
+                Change::Put(moved.clone())
             }
-            _ => Op::Nop,
+            _ => Change::None,
         });
         moved
     }
 
     #[must_use]
     pub fn has(&self, object: u64, chunk: u32) -> bool {
-        self.chunks.contains_key(&(object, chunk))
+        self.chunks.contains(hash(object, chunk), is(object, chunk))
     }
 
     /// Puts a part to what is there; all that is then held of the chunk.
     pub fn put(&self, object: u64, chunk: u32, part: Part, whole: bool) -> Part {
-        if whole {
-            self.chunks.insert((object, chunk), part.clone());
-            return part;
-        }
-        let mut joined = part.clone();
-        self.chunks.entry((object, chunk)).and_compute_with(|held| {
-            joined = held.map_or(part.clone(), |held| held.into_value().joined(part.clone()));
-            Op::Put(joined.clone())
+        let mut joined = part;
+        self.change(object, chunk, |held| {
+            if let Some(held) = held.filter(|_| !whole) {
+                joined = held.clone().joined(joined.clone());
+            }
+            Change::Put(joined.clone())
         });
         joined
     }
 
     pub fn remove(&self, object: u64, chunk: u32) {
-        self.chunks.invalidate(&(object, chunk));
+        self.change(object, chunk, |held| held.map_or(Change::None, |_| Change::Remove));
     }
 
     /// Bytes held, entries included.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.chunks.run_pending_tasks();
-        self.chunks.weighted_size()
+        self.chunks.weight()
     }
 }
 

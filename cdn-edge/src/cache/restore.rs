@@ -10,11 +10,12 @@ use http::HeaderMap;
 use service::Health;
 use tokio::runtime::Handle;
 
+use super::Cache;
 use super::disk::{Disk, Folder, Job};
+use super::index::Index;
 use super::index_log::{Logged, replay};
 use super::memory::Memory;
 use super::writer::{Writer, rewrite_log};
-use super::{Cache, index};
 use crate::config::EdgeConfig;
 use crate::metrics::Metrics;
 use crate::object::Object;
@@ -45,7 +46,7 @@ pub fn open(
     let (jobs, queue) = channel();
     let evicted = jobs.clone();
     // An error says that the writer has ended; the next start finds the object and evicts it again.
-    let index = index(edge.cache_disk.as_u64(), move |object| drop(evicted.send(Job::Remove(object))));
+    let index = Index::new(edge.cache_disk.as_u64(), move |object| drop(evicted.send(Job::Remove(object))));
     let mut objects: Vec<_> = found.objects.into_iter().collect();
     // Later versions take the places of earlier ones, where the last run ended before it had noted that.
     objects.sort_unstable_by_key(|(id, _)| *id);
@@ -57,15 +58,14 @@ pub fn open(
         }
         if let Some(object) = restored(id, logged, &purged) {
             kept.insert(id);
-            for before in super::put(&index, &object) {
+            for before in index.put(&object) {
                 kept.remove(&before.id);
             }
         }
     }
-    index.run_pending_tasks();
     remove_strangers(&folder.objects(), &kept);
     let log = rewrite_log(&folder, &index).with_context(|| format!("cannot write the log in {shown}"))?;
-    tracing::info!(objects = index.entry_count(), "the disk's objects are known again");
+    tracing::info!(objects = index.len(), "the disk's objects are known again");
     let disk = Arc::new(Disk::new(folder.clone(), jobs, background, metrics.clone()));
     // The index log that was just written knows what became of all that was purged.
     let purges = Purges::new(&folder.purge_log(), newest).with_context(|| format!("cannot write in {shown}"))?;

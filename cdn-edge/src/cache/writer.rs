@@ -12,9 +12,10 @@ use bytes::Bytes;
 use service::Health;
 use service::health::Status;
 
+use super::Cache;
 use super::disk::{Folder, Job};
+use super::index::Index;
 use super::index_log::{IndexLog, Record};
-use super::{Cache, Index, weigh_again};
 use crate::key::CacheKey;
 use crate::metrics::Metrics;
 use crate::object::{CHUNK, Object};
@@ -88,9 +89,7 @@ impl Writer {
             self.log.append(&Record::Chunk { id: object.id, chunk, crc })?;
         }
         object.set_on_disk(chunk, crc);
-        weigh_again(&self.cache.index, object);
-        // Eviction is this thread's work rather than that of whoever serves.
-        self.cache.index.run_pending_tasks();
+        self.cache.index.weigh_again(object);
         Ok(())
     }
 
@@ -171,7 +170,7 @@ pub fn rewrite_log(folder: &Folder, index: &Index) -> io::Result<IndexLog> {
 }
 
 fn objects(index: &Index) -> impl Iterator<Item = Arc<Object>> {
-    index.iter().flat_map(|(_, variants)| variants.as_slice().to_vec())
+    index.iter().flat_map(|variants| variants.as_slice().to_vec())
 }
 
 fn records(object: &Object) -> Vec<Record> {

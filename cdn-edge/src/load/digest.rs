@@ -37,9 +37,9 @@ pub async fn run(cache: Arc<Cache>, every: Duration, newest: watch::Sender<Optio
 
 fn digest(cache: &Cache, version: u64) -> HeldDigest {
     let mut folders = HashSet::new();
-    for (key, variants) in &cache.index {
-        if variants.as_slice().iter().any(|object| is_held(cache, object)) {
-            let path = key.target().split('?').next().unwrap_or_default();
+    for variants in cache.index.iter() {
+        if let Some(object) = variants.as_slice().iter().find(|object| is_held(cache, object)) {
+            let path = object.key.target().split('?').next().unwrap_or_default();
             let folder = folder(path.strip_prefix('/').unwrap_or(path));
             if !folders.contains(folder) {
                 folders.insert(folder.to_owned());

@@ -61,7 +61,7 @@ fn look_at_all(library: &Library) {
         }
         return;
     }
-    for (_, held) in &library.cache.index {
+    for held in library.cache.index.iter() {
         look_at(library, &held);
     }
 }
