@@ -9,6 +9,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use service::config::KafkaConfig;
+use wire::event::AcceptedEvent;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
@@ -21,7 +22,8 @@ pub(crate) fn kafka(brokers: &str, topic_prefix: &str) -> KafkaConfig {
     KafkaConfig { brokers: brokers.into(), topic_prefix: topic_prefix.into(), ..KafkaConfig::default() }
 }
 
-/// Some of what a topic holds, each partition from its beginning.
+/// The first that ingest wrote, in the order in which they were posted: as they lie, a hundred in a row are of one
+/// partition, and whoever sends them so asks Kafka a sixth as often.
 pub(crate) fn read_back(config: &KafkaConfig, topic: &str, count: usize) -> anyhow::Result<Vec<Message>> {
     let consumer: BaseConsumer = service::kafka::client_config(config).set("group.id", "bench").create()?;
     let mut all = TopicPartitionList::new();
@@ -38,7 +40,12 @@ pub(crate) fn read_back(config: &KafkaConfig, topic: &str, count: usize) -> anyh
         let bytes = |part: Option<&[u8]>| part.unwrap_or_default().to_vec();
         messages.push(Message { key: bytes(message.key()), payload: bytes(message.payload()) });
     }
-    Ok(messages)
+    let mut numbered = messages
+        .into_iter()
+        .map(|message| Ok((serde_json::from_slice::<AcceptedEvent>(&message.payload)?.ingest_seq, message)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    numbered.sort_by_key(|(number, _)| *number);
+    Ok(numbered.into_iter().map(|(_, message)| message).collect())
 }
 
 /// Lengths before what they tell of.
