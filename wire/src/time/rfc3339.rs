@@ -24,16 +24,19 @@ impl Text {
 
 /// An instant of 1970 to 9999.
 pub(super) fn write(ms: i64) -> Text {
-    let (days, in_day) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS));
+    let (days, in_day) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS) as u32);
     let (year, month, day) = date(days);
     let mut text = *b"0000-00-00T00:00:00.000Z";
-    digits(&mut text[0..4], year);
-    digits(&mut text[5..7], month);
-    digits(&mut text[8..10], day);
-    digits(&mut text[11..13], in_day / 3_600_000);
-    digits(&mut text[14..16], in_day / 60_000 % 60);
-    digits(&mut text[17..19], in_day / 1000 % 60);
-    digits(&mut text[20..23], in_day % 1000);
+    two_digits(&mut text, 0, year as u32 / 100);
+    two_digits(&mut text, 2, year as u32 % 100);
+    two_digits(&mut text, 5, month as u32);
+    two_digits(&mut text, 8, day as u32);
+    let (second, ms) = (in_day / 1000, in_day % 1000);
+    two_digits(&mut text, 11, second / 3600);
+    two_digits(&mut text, 14, second / 60 % 60);
+    two_digits(&mut text, 17, second % 60);
+    text[20] = b'0' + (ms / 100) as u8;
+    two_digits(&mut text, 21, ms % 100);
     Text(text)
 }
 
@@ -58,11 +61,10 @@ pub(super) fn read(text: &str) -> Option<i64> {
     (date(days) == (year, month, day)).then_some(days * DAY_MS + in_day)
 }
 
-fn digits(text: &mut [u8], mut number: i64) {
-    for digit in text.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-    }
+/// Of a number below 100.
+fn two_digits(text: &mut [u8; LENGTH], at: usize, number: u32) {
+    text[at] = b'0' + (number / 10) as u8;
+    text[at + 1] = b'0' + (number % 10) as u8;
 }
 
 fn number(text: &[u8]) -> Option<i64> {

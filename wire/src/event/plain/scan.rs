@@ -20,6 +20,29 @@ const PLAIN: [bool; 256] = {
     plain
 };
 
+/// How many bytes stand for themselves before the first that does not; none where all do.
+fn plain_length(bytes: &[u8]) -> Option<usize> {
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for (nth, eight) in eights.iter().enumerate() {
+        let others = others(u64::from_le_bytes(*eight));
+        if others != 0 {
+            return Some(nth * 8 + others.trailing_zeros() as usize / 8);
+        }
+    }
+    let length = rest.iter().position(|byte| !PLAIN[usize::from(*byte)])?;
+    Some(bytes.len() - rest.len() + length)
+}
+
+/// Eight bytes looked at as one number: the lowest bit that is set lies in the first that is not plain. Above that one
+/// a borrow may set others.
+fn others(eight: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const TOPS: u64 = ONES << 7;
+    let below = |number: u64, least: u8| number.wrapping_sub(ONES * u64::from(least)) & !number;
+    let is = |byte: u8| below(eight ^ (ONES * u64::from(byte)), 1);
+    (eight | below(eight, b' ') | is(b'"') | is(b'\\') | is(0x7f)) & TOPS
+}
+
 impl<'a> Scanner<'a> {
     /// None where the bytes are no UTF-8.
     pub(super) fn of(json: &'a [u8]) -> Option<Self> {
@@ -64,7 +87,7 @@ impl<'a> Scanner<'a> {
 
     pub(super) fn text(&mut self) -> Option<&'a str> {
         self.mark(b'"')?;
-        let length = self.rest().iter().position(|byte| !PLAIN[usize::from(*byte)])?;
+        let length = plain_length(self.rest())?;
         let text = self.text.get(self.at..self.at + length)?;
         self.at += length;
         // Not after white space, of which a tab is no plain byte.
@@ -100,6 +123,24 @@ impl<'a> Scanner<'a> {
         match self.peek()? {
             b'"' => Timestamp::from_text(self.text()?),
             _ => Timestamp::from_millis(self.signed()?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn eight_at_a_time_end_where_one_at_a_time_do(
+            plain in "[ !#-\\[\\]-~]{0,40}",
+            rest in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let bytes = [plain.as_bytes(), &rest].concat();
+            prop_assert_eq!(plain_length(&bytes), bytes.iter().position(|byte| !PLAIN[usize::from(*byte)]));
         }
     }
 }
