@@ -39,7 +39,7 @@ impl Forward {
 
 /// Appends the member of an answer made from an object.
 pub fn of_object(fields: &mut ObjectFields, edge: &EdgeId, object: &Object, note: CacheNote, now: Timestamp) {
-    let ttl = (object.head().life.fresh_until - now.as_millis()).div_euclid(1000);
+    let ttl = (object.head().life().fresh_until - now.as_millis()).div_euclid(1000);
     let (why, fwd, stored) = match note.how {
         How::Held | How::Stale | How::Behind if note.all_held => ("hit", "", false),
         How::Away if note.all_held => ("hit; detail=origin-away", "", false),

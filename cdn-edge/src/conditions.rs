@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 
 /// What a representation is compared by.
 #[derive(Debug, Clone, Copy)]
 pub struct Validators<'a> {
-    pub etag: Option<&'a HeaderValue>,
+    pub etag: Option<&'a [u8]>,
     pub last_modified: Option<SystemTime>,
 }
 
@@ -84,12 +84,12 @@ fn tags(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn matches_weakly(tag: &[u8], etag: Option<&HeaderValue>) -> bool {
-    tag == b"*" || etag.is_some_and(|etag| opaque(tag) == opaque(etag.as_bytes()))
+fn matches_weakly(tag: &[u8], etag: Option<&[u8]>) -> bool {
+    tag == b"*" || etag.is_some_and(|etag| opaque(tag) == opaque(etag))
 }
 
-fn matches_strongly(tag: &[u8], etag: Option<&HeaderValue>) -> bool {
-    tag == b"*" || etag.is_some_and(|etag| tag == etag.as_bytes() && !tag.starts_with(b"W/"))
+fn matches_strongly(tag: &[u8], etag: Option<&[u8]>) -> bool {
+    tag == b"*" || etag.is_some_and(|etag| tag == etag && !tag.starts_with(b"W/"))
 }
 
 fn opaque(tag: &[u8]) -> &[u8] {
@@ -109,9 +109,8 @@ mod tests {
     }
 
     fn verdict(pairs: &[(&'static str, &str)], etag: &str) -> Verdict {
-        let etag: HeaderValue = etag.parse().unwrap();
         let last_modified = httpdate::parse_http_date(MODIFIED).ok();
-        evaluate(&headers(pairs), Validators { etag: Some(&etag), last_modified })
+        evaluate(&headers(pairs), Validators { etag: Some(etag.as_bytes()), last_modified })
     }
 
     #[test]
@@ -144,8 +143,7 @@ mod tests {
 
     #[test]
     fn rfc9110_13_1_5_if_range() {
-        let etag: HeaderValue = "\"a\"".parse().unwrap();
-        let object = Validators { etag: Some(&etag), last_modified: httpdate::parse_http_date(MODIFIED).ok() };
+        let object = Validators { etag: Some(b"\"a\""), last_modified: httpdate::parse_http_date(MODIFIED).ok() };
         for (value, wanted) in
             [("\"a\"", true), ("\"b\"", false), ("W/\"a\"", false), (MODIFIED, true), (LATER, false), ("junk", false)]
         {

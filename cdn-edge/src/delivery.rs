@@ -61,8 +61,8 @@ impl Record {
     #[must_use]
     pub fn into_delivery(self, edge: &EdgeId, pop: &PopId) -> Option<Delivery> {
         let (key, object_bytes) = match &self.subject {
-            Subject::Object(object) => (&object.key, object.size()),
-            Subject::Key(key) => (key, None),
+            Subject::Object(object) => (object.key(), object.size()),
+            Subject::Key(key) => (key.as_ref().as_ref(), None),
         };
         let key = key.object_key()?;
         Some(Delivery {

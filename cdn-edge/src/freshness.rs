@@ -56,7 +56,22 @@ pub struct Life {
     pub purged_at: Option<i64>,
 }
 
+/// What a life allows beyond its end: the origin says the same of most of its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Allowed {
+    pub stale: bool,
+    pub while_revalidate: i64,
+    pub if_error: Option<i64>,
+    pub immutable: bool,
+}
+
 impl Life {
+    #[must_use]
+    pub fn allowed(&self) -> Allowed {
+        let Self { stale_allowed: stale, while_revalidate, if_error, immutable, .. } = *self;
+        Allowed { stale, while_revalidate, if_error, immutable }
+    }
+
     /// Of an answer of which nothing else is known: stale from its first moment.
     #[must_use]
     pub fn of_age(born: i64) -> Self {

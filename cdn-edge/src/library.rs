@@ -138,7 +138,7 @@ impl Library {
         if !object.combinable && !self.has_all(&object, range) {
             return None;
         }
-        let how = match reuse(&head.life, now, asked) {
+        let how = match reuse(&head.life(), now, asked) {
             Reuse::Fresh => How::Held,
             Reuse::Stale => How::Stale,
             Reuse::WhileRevalidate => How::Behind,
@@ -216,7 +216,7 @@ impl Library {
     /// [`OriginError::Changed`] where it has another one now.
     pub async fn ask_for_part(&self, object: &Object, range: Range<u64>) -> Result<Source, OriginError> {
         let size = object.size().ok_or(OriginError::Changed)?;
-        let answer = self.origin.ask(Ask::get(object.key.clone(), self.part_headers(object, &range, size))).await?;
+        let answer = self.origin.ask(Ask::get(object.key().to_key(), self.part_headers(object, &range, size))).await?;
         let held = object.head().headers();
         match (answer.status, &answer.part) {
             (StatusCode::PARTIAL_CONTENT, Some(part)) => {
@@ -248,7 +248,7 @@ impl Library {
         let mut headers = HeaderMap::new();
         let mut end = range.end.min(size);
         if self.origin.is_web() {
-            headers = self.gateway.own(&object.key.as_ref().as_ref(), &object.selectors);
+            headers = self.gateway.own(&object.key(), object.selectors());
             if let Some(validator) = version::strong(&head.headers()) {
                 headers.insert(header::IF_RANGE, validator.value().clone());
             }
@@ -257,7 +257,7 @@ impl Library {
             }
         } else if let Some(etag) = head.etag().filter(|etag| !etag.as_bytes().starts_with(b"W/")) {
             // A weak tag never matches strongly; the comparison of the answer has to do.
-            headers.insert(header::IF_MATCH, etag.clone());
+            headers.insert(header::IF_MATCH, etag);
         }
         headers.insert(header::RANGE, range_value(&(range.start..end)));
         headers

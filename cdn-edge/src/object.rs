@@ -2,22 +2,26 @@
 
 pub mod chunks;
 pub mod fields;
+mod fills;
 pub mod head;
+mod own;
+mod shared;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderMap;
 use wire::{EdgeId, Timestamp};
 
-use crate::fill::Fill;
 use crate::freshness::Life;
-use crate::key::CacheKey;
+use crate::key::KeyRef;
 use crate::vary::{self, Selectors};
 use crate::version;
 use chunks::Chunks;
+use fills::Fills;
 pub use head::{Description, Head};
+use shared::Site;
 
 /// Bytes of a chunk: one disk read and one memory entry. Large enough that a hit is few frames, small
 /// enough that a cold range costs little more than it asked for.
@@ -26,54 +30,83 @@ pub const CHUNK: u64 = 256 << 10;
 /// The size of an answer that came without its length and is not at its end yet.
 const UNKNOWN: u64 = u64::MAX;
 
+/// There are as many as the disk holds, so that each byte of one is a megabyte: most have one chunk, no fill and no
+/// variants.
 #[derive(Debug)]
 pub struct Object {
     /// Unique on this disk: the name of its file and part of its chunks' names in memory.
     pub id: u64,
-    pub key: Arc<CacheKey>,
-    /// What a request must have to get it, beside the key.
-    pub selectors: Selectors,
-    /// The edge that gave its head; none where the origin did.
-    pub filled_by: Option<EdgeId>,
+    site: Arc<Site>,
+    /// Of its key, behind the site.
+    target: Box<str>,
+    head: ArcSwap<Head>,
+    size: AtomicU64,
+    on_disk: Chunks,
+    disk_bytes: AtomicU64,
+    /// Until when a stale object is served without asking an origin that has just failed.
+    excused_until: AtomicI64,
+    /// Locked only where a chunk is missing.
+    fills: Mutex<Fills>,
+    /// None of most.
+    rare: Option<Box<Rare>>,
+    readers: AtomicU32,
     /// Whether parts of it from different answers may be put together (RFC 9110, section 15.3.7.3). Where
     /// not, it is of use only as far as its one answer went.
     pub combinable: bool,
-    head: ArcSwap<Head>,
-    size: AtomicU64,
-    /// Until when a stale object is served without asking an origin that has just failed.
-    excused_until: AtomicI64,
     /// The origin sends the whole whatever part is asked for.
     ignores_ranges: AtomicBool,
     /// Superseded, purged or evicted: it stays for those who are reading it, and nobody new gets it.
     ended: AtomicBool,
-    readers: AtomicUsize,
-    on_disk: Chunks,
-    disk_bytes: AtomicU64,
-    /// At most one a chunk, in practice one or two; locked only where a chunk is missing.
-    fills: Mutex<Vec<Arc<Fill>>>,
+    /// For the writer: the index log has it.
+    logged: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Rare {
+    selectors: Selectors,
+    filled_by: Option<EdgeId>,
 }
 
 impl Object {
     /// `shared_head` is what every object's answers carry unless the origin said otherwise.
     #[must_use]
-    pub fn new(id: u64, key: Arc<CacheKey>, description: Description, life: Life, shared_head: &HeaderMap) -> Self {
+    pub fn new(id: u64, key: &KeyRef<'_>, description: Description, life: Life, shared_head: &HeaderMap) -> Self {
         let headers = description.header_map();
         Self {
             id,
-            key,
+            site: Site { https: key.https, host: key.host.into() }.shared(),
+            target: key.target.into(),
             combinable: version::strong(&headers).is_some(),
             head: ArcSwap::from_pointee(Head::new(description.status(), headers, life, shared_head)),
             size: AtomicU64::new(description.size.unwrap_or(UNKNOWN)),
-            excused_until: AtomicI64::new(0),
-            ignores_ranges: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
-            readers: AtomicUsize::new(0),
             on_disk: Chunks::new(description.size.map(|size| size.div_ceil(CHUNK))),
             disk_bytes: AtomicU64::new(0),
-            fills: Mutex::new(Vec::new()),
-            selectors: description.selectors,
-            filled_by: description.filled_by,
+            excused_until: AtomicI64::new(0),
+            fills: Mutex::default(),
+            rare: Rare::of(description.selectors, description.filled_by),
+            readers: AtomicU32::new(0),
+            ignores_ranges: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            logged: AtomicBool::new(false),
         }
+    }
+
+    #[must_use]
+    pub fn key(&self) -> KeyRef<'_> {
+        KeyRef { https: self.site.https, host: &self.site.host, target: &self.target }
+    }
+
+    /// What a request must have to get it, beside the key.
+    #[must_use]
+    pub fn selectors(&self) -> &Selectors {
+        const NONE: &Selectors = &Vec::new();
+        self.rare.as_ref().map_or(NONE, |rare| &rare.selectors)
+    }
+
+    /// The edge that gave its head; none where the origin did.
+    #[must_use]
+    pub fn filled_by(&self) -> Option<&EdgeId> {
+        self.rare.as_ref()?.filled_by.as_ref()
     }
 
     #[must_use]
@@ -94,13 +127,13 @@ impl Object {
     #[must_use]
     pub fn description(&self) -> Description {
         let head = self.head();
-        let told = Description::new(head.status, self.size(), &head.headers(), self.selectors.clone());
-        told.filled_by(self.filled_by.clone())
+        let told = Description::new(head.status, self.size(), &head.headers(), self.selectors().clone());
+        told.filled_by(self.filled_by().cloned())
     }
 
     #[must_use]
     pub fn matches(&self, request: &HeaderMap) -> bool {
-        self.selectors.is_empty() || vary::matches(&self.selectors, request)
+        self.rare.is_none() || vary::matches(self.selectors(), request)
     }
 
     /// None until the end of an answer that came without its length.
@@ -162,6 +195,16 @@ impl Object {
         self.ended.load(SeqCst)
     }
 
+    /// For the writer: whether the index log has it.
+    pub(crate) fn is_logged(&self) -> bool {
+        self.logged.load(Relaxed)
+    }
+
+    /// True where that is new.
+    pub(crate) fn set_logged(&self, logged: bool) -> bool {
+        self.logged.swap(logged, Relaxed) != logged
+    }
+
     /// True for the one caller that is to have the disk remove it.
     pub fn end(&self) -> bool {
         !self.ended.swap(true, SeqCst)
@@ -216,7 +259,32 @@ impl Object {
         self.disk_bytes.load(Relaxed)
     }
 
-    pub(crate) fn running_fills(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Fill>>> {
+    pub(crate) fn running_fills(&self) -> std::sync::MutexGuard<'_, Fills> {
         self.fills.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rare {
+    fn of(selectors: Selectors, filled_by: Option<EdgeId>) -> Option<Box<Self>> {
+        let is_needed = !selectors.is_empty() || filled_by.is_some();
+        is_needed.then(|| Box::new(Self { selectors, filled_by }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn an_object_is_small_and_tells_what_it_was_made_of() {
+        assert!(size_of::<Object>() <= 120, "{}", size_of::<Object>());
+        let key = KeyRef::parse("https://x/a?b");
+        let selectors = vec![("accept".to_owned(), Some("b".to_owned()))];
+        let by = EdgeId::new("fra-1").ok();
+        let told = Description::new(StatusCode::OK, Some(7), &HeaderMap::new(), selectors).filled_by(by);
+        let object = Object::new(1, &key, told.clone(), Life::of_age(0), &HeaderMap::new());
+        assert_eq!((object.key(), object.description()), (key, told));
     }
 }

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use http::{HeaderMap, HeaderName};
 use tokio::sync::Notify;
 
-use crate::key::CacheKey;
+use crate::key::{CacheKey, KeyRef};
 use log::PurgeLog;
 use records::{Entry, Records, Stamp};
 
@@ -117,7 +117,7 @@ impl Purges {
 
     /// The newest purges that an answer falls under.
     #[must_use]
-    pub fn of(&self, key: &CacheKey, headers: &HeaderMap) -> Stamp {
+    pub fn of(&self, key: &KeyRef<'_>, headers: &HeaderMap) -> Stamp {
         self.records().find(&key.to_string(), tags(headers))
     }
 

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io::Write as _;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::Guard;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use httpdate::HttpDate;
 use service::Problem;
@@ -12,8 +14,8 @@ use wire::Timestamp;
 
 use crate::body::EdgeBody;
 use crate::library::open::OpenError;
-use crate::object::Object;
 use crate::object::fields::Fields;
+use crate::object::{self, Object};
 use crate::origin::OriginError;
 
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -52,21 +54,23 @@ pub fn shared_head() -> HeaderMap {
 /// The fields of an answer made from an object, as they go out: those that are held, and what this answer says itself.
 #[derive(Debug)]
 pub struct ObjectFields {
-    held: Fields,
+    head: Arc<object::Head>,
     own: Vec<u8>,
 }
 
-/// What an answer says itself, mostly.
-const OWN: usize = 160;
+/// What an object and an answer say themselves, mostly.
+const OWN: usize = 320;
 
 impl ObjectFields {
     /// All but the body's length and `Cache-Status`.
     #[must_use]
     pub fn new(object: &Object, now: Timestamp) -> Self {
-        let head = object.head();
-        let mut fields = Self { held: head.fields.clone(), own: Vec::with_capacity(OWN) };
-        fields.say("age", format_args!("{}", head.life.age_s(now)));
-        if !head.dated {
+        let head = Guard::into_inner(object.head());
+        let mut fields = Self { head, own: Vec::with_capacity(OWN) };
+        let dated = fields.head.write_own(&mut fields.own);
+        let age = fields.head.life().age_s(now);
+        fields.say("age", format_args!("{age}"));
+        if !dated {
             fields.say("date", format_args!("{}", HttpDate::from(SystemTime::now())));
         }
         fields
@@ -82,12 +86,12 @@ impl ObjectFields {
     /// As lines, in two pieces.
     #[must_use]
     pub fn lines(&self) -> [&[u8]; 2] {
-        [self.held.as_bytes(), &self.own]
+        [self.head.common().as_bytes(), &self.own]
     }
 
     #[must_use]
     pub fn to_map(self) -> HeaderMap {
-        let mut headers = self.held.to_map();
+        let mut headers = self.head.common().to_map();
         Fields::of_lines(self.own).append_to(&mut headers);
         headers
     }

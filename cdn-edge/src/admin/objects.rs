@@ -108,7 +108,7 @@ fn tell(cache: &Cache, object: &Arc<Object>, now: Timestamp) -> Held {
         etag: text(header::ETAG),
         last_modified: text(header::LAST_MODIFIED),
         tags: purge::tags(&headers).map(str::to_owned).collect(),
-        selectors: object.selectors.clone(),
+        selectors: object.selectors().clone(),
         chunks: object.reached_chunks().count(),
         chunks_in_memory: in_memory.len(),
         chunks_on_disk: on_disk.len(),
@@ -117,9 +117,9 @@ fn tell(cache: &Cache, object: &Arc<Object>, now: Timestamp) -> Held {
         ),
         disk: runs(on_disk.iter().map(|chunk| (start(*chunk), start(*chunk) + object.chunk_len(*chunk)))),
         fills: object.running_fills().len(),
-        freshness: freshness(&head.life, now),
-        filled_by: filled_by(object.filled_by.as_ref(), &headers),
-        filled_at: Timestamp::from_millis(head.life.came),
+        freshness: freshness(&head.life(), now),
+        filled_by: filled_by(object.filled_by(), &headers),
+        filled_at: Timestamp::from_millis(head.life().came),
     }
 }
 

@@ -153,7 +153,7 @@ impl Disk {
                 // An object that is gone has lost its file: that is no fault of the disk's.
                 if !object.is_gone() {
                     self.metrics.disk_corrupt.increment(1);
-                    tracing::warn!(object.key = %object.key, chunk, "a chunk on disk is not what was stored; it is fetched again");
+                    tracing::warn!(object.key = %object.key(), chunk, "a chunk on disk is not what was stored; it is fetched again");
                 }
                 object.forget_on_disk(chunk);
                 None

@@ -37,7 +37,7 @@ impl Weigh for Variants {
 }
 
 fn is(key: KeyRef<'_>) -> impl Fn(&Variants) -> bool + '_ {
-    move |held| held.as_slice()[0].key.as_ref().as_ref() == key
+    move |held| held.as_slice()[0].key() == key
 }
 
 impl Index {
@@ -66,7 +66,7 @@ impl Index {
     /// Makes this version the one that its key and selectors name; those before it that are now ended.
     pub fn put(&self, object: &Arc<Object>) -> Vec<Arc<Object>> {
         let mut before = Vec::new();
-        self.change(&object.key.as_ref().as_ref(), |held| {
+        self.change(&object.key(), |held| {
             let (with, out) = held.map_or((Variants::One(object.clone()), Vec::new()), |held| held.with(object));
             before = out;
             Change::Put(with)
@@ -78,7 +78,7 @@ impl Index {
     /// Takes this version out, unless another took its place. True where it was held.
     pub fn take_out(&self, object: &Arc<Object>) -> bool {
         let mut was_held = false;
-        self.change(&object.key.as_ref().as_ref(), |held| {
+        self.change(&object.key(), |held| {
             let Some(held) = held.filter(|held| held.contains(object.id)) else { return Change::None };
             was_held = true;
             held.without(object.id).map_or(Change::Remove, Change::Put)
@@ -88,7 +88,7 @@ impl Index {
 
     /// Weighs an object again after its bytes on disk changed, unless another took its place.
     pub fn weigh_again(&self, object: &Arc<Object>) {
-        self.change(&object.key.as_ref().as_ref(), |held| match held {
+        self.change(&object.key(), |held| match held {
             Some(held) if held.contains(object.id) => Change::Put(held.clone()),
             _ => Change::None,
         });

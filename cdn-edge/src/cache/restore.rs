@@ -79,7 +79,6 @@ pub fn open(
         cache: cache.clone(),
         health,
         metrics,
-        logged: kept,
         lingering: HashSet::new(),
         rewritten_bytes,
     };
@@ -97,10 +96,11 @@ fn restored(id: u64, logged: Logged, purged: &Records) -> Option<Arc<Object>> {
     if found.soft > life.asked {
         life = life.purged(found.soft_at);
     }
-    let object = Object::new(id, Arc::new(key), description, life, &HeaderMap::new());
+    let object = Object::new(id, &key.as_ref(), description, life, &HeaderMap::new());
     for (chunk, crc) in chunks {
         object.set_on_disk(chunk, crc);
     }
+    object.set_logged(true);
     Some(Arc::new(object))
 }
 

@@ -30,7 +30,7 @@ impl Variants {
             Self::One(object) => object.matches(request).then_some(object),
             Self::Many(objects) => {
                 let matching = objects.iter().filter(|object| object.matches(request));
-                matching.max_by_key(|object| object.head().life.born).cloned()
+                matching.max_by_key(|object| object.head().life().born).cloned()
             }
         }
     }
@@ -43,13 +43,13 @@ impl Variants {
     /// With this object in the place of the one it supersedes, and what is no longer held.
     #[must_use]
     pub fn with(&self, object: &Arc<Object>) -> (Self, Vec<Arc<Object>>) {
-        let same = |other: &&Arc<Object>| other.selectors == object.selectors;
+        let same = |other: &&Arc<Object>| other.selectors() == object.selectors();
         let (mut out, mut kept): (Vec<_>, Vec<_>) = self.as_slice().iter().cloned().partition(|other| same(&other));
         if kept.is_empty() {
             return (Self::One(object.clone()), out);
         }
         if kept.len() >= MAX_VARIANTS
-            && let Some(oldest) = (0..kept.len()).min_by_key(|&at| kept[at].head().life.born)
+            && let Some(oldest) = (0..kept.len()).min_by_key(|&at| kept[at].head().life().born)
         {
             out.push(kept.swap_remove(oldest));
         }

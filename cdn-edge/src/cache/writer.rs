@@ -16,7 +16,6 @@ use super::Cache;
 use super::disk::{Folder, Job};
 use super::index::Index;
 use super::index_log::{IndexLog, Record};
-use crate::key::CacheKey;
 use crate::metrics::Metrics;
 use crate::object::{CHUNK, Object};
 
@@ -32,8 +31,6 @@ pub struct Writer {
     pub cache: Arc<Cache>,
     pub health: Health,
     pub metrics: Arc<Metrics>,
-    /// Versions whose `Object` record the log has.
-    pub logged: HashSet<u64>,
     /// Versions that have ended and have a file still, for their readers.
     pub lingering: HashSet<u64>,
     /// Length of the log after its last rewriting.
@@ -79,9 +76,9 @@ impl Writer {
         let has_ended = object.has_ended();
         if has_ended {
             self.lingering.insert(object.id);
-        } else if !self.logged.contains(&object.id) {
+        } else if !object.is_logged() {
             self.log.append(&object_record(object))?;
-            self.logged.insert(object.id);
+            object.set_logged(true);
         }
         write_chunk(&self.folder.file(object.id), chunk, bytes)?;
         let crc = crc32c::crc32c(bytes);
@@ -94,22 +91,25 @@ impl Writer {
     }
 
     fn refreshed(&mut self, object: &Object, fields: bool) {
-        let (id, life) = (object.id, object.head().life);
-        self.log_known(&match fields {
-            true => Record::Head { id, description: object.description(), life },
-            false => Record::Life { id, life },
-        });
+        let (id, life) = (object.id, object.head().life());
+        self.log_known(
+            object,
+            &match fields {
+                true => Record::Head { id, description: object.description(), life },
+                false => Record::Life { id, life },
+            },
+        );
     }
 
     fn sized(&mut self, object: &Object) {
         if let Some(size) = object.size() {
-            self.log_known(&Record::Size { id: object.id, size });
+            self.log_known(object, &Record::Size { id: object.id, size });
         }
     }
 
     /// Logs what is new of a version that the log has.
-    fn log_known(&mut self, record: &Record) {
-        if self.logged.contains(&record.id()) {
+    fn log_known(&mut self, object: &Object, record: &Record) {
+        if object.is_logged() {
             let appended = self.log.append(record);
             self.tell(appended);
         }
@@ -117,7 +117,7 @@ impl Writer {
 
     /// Told once when a version ends, and again when its last reader is done.
     fn remove(&mut self, object: &Object) {
-        let was_logged = self.logged.remove(&object.id);
+        let was_logged = object.set_logged(false);
         let logged = if was_logged { self.log.append(&Record::Gone { id: object.id }) } else { Ok(()) };
         if !object.is_gone() && logged.is_ok() {
             if was_logged {
@@ -154,7 +154,9 @@ impl Writer {
             Ok(log) => {
                 self.rewritten_bytes = log.bytes();
                 self.log = log;
-                self.logged = objects(&self.cache.index).map(|object| object.id).collect();
+                for object in objects(&self.cache.index) {
+                    object.set_logged(true);
+                }
             }
             Err(error) => self.tell(Err(error)),
         }
@@ -181,8 +183,8 @@ fn records(object: &Object) -> Vec<Record> {
 }
 
 fn object_record(object: &Object) -> Record {
-    let key = CacheKey::clone(&object.key);
-    Record::Object { id: object.id, key, description: object.description(), life: object.head().life }
+    let key = object.key().into();
+    Record::Object { id: object.id, key, description: object.description(), life: object.head().life() }
 }
 
 fn write_chunk(path: &Path, chunk: u32, bytes: &[u8]) -> io::Result<()> {

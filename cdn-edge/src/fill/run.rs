@@ -44,7 +44,7 @@ struct Ending<'a> {
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
         self.fill.finish(Err(OriginError::Abandoned));
-        self.object.running_fills().retain(|other| !Arc::ptr_eq(other, self.fill));
+        self.object.running_fills().remove(self.fill);
         self.fill.release();
         self.library.metrics.fills.decrement(1.0);
         self.library.fills.fetch_sub(1, Relaxed);
@@ -131,7 +131,7 @@ fn conclude(library: &Library, object: &Arc<Object>, fill: &Fill, outcome: Resul
     }
     if let Err(error) = &outcome {
         library.metrics.fills_failed.increment(1);
-        tracing::warn!(object.key = %object.key, %error, "a fill broke off");
+        tracing::warn!(object.key = %object.key(), %error, "a fill broke off");
     }
     // Its readers must not get bytes of another version, and what cannot be completed is of no more use
     // (RFC 9111, section 3.3); the next request asks anew.

@@ -1,7 +1,5 @@
 //! What a start reads: the index log, the logs of purges and warm orders, the spool's records.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::HeaderMap;
 use service::journal::record::{self, Found};
@@ -45,7 +43,7 @@ fn within(id: u64, logged: &Logged) {
     let Logged { key, description, life, chunks } = logged.clone();
     if let Some(size) = description.size {
         assert!(size <= MAX_OBJECT && chunks.keys().all(|chunk| u64::from(*chunk) * CHUNK < size));
-        let object = Object::new(id, Arc::new(key), description, life, &HeaderMap::new());
+        let object = Object::new(id, &key.as_ref(), description, life, &HeaderMap::new());
         chunks.iter().for_each(|(chunk, crc)| object.set_on_disk(*chunk, *crc));
         assert!(object.disk_bytes() <= size && chunks.iter().all(|(chunk, crc)| object.on_disk(*chunk) == Some(*crc)));
     }

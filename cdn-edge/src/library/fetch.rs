@@ -185,7 +185,7 @@ impl Library {
         };
         let description = Description::new(status, size, &headers, selectors).filled_by(answer.by.clone());
         let id = self.cache.new_id();
-        Arc::new(Object::new(id, wish.key.clone(), description, life, &self.shared_head))
+        Arc::new(Object::new(id, &wish.key.as_ref().as_ref(), description, life, &self.shared_head))
     }
 
     /// Leaves out of a head what is not held, and puts to it what it lacks.
@@ -208,7 +208,7 @@ impl Library {
 
     async fn revalidate(&self, wish: &Wish, held: Arc<Object>) -> Fetched {
         let now = Timestamp::now();
-        let asked_for = held.head().life.is_fresh(now);
+        let asked_for = held.head().life().is_fresh(now);
         let why = if asked_for { Forward::Request } else { Forward::Stale };
         let mut ask = Ask::get(wish.key.clone(), self.revalidation(wish, &held));
         if !self.origin.is_web() && held.size().is_some_and(|size| size > 0) {
@@ -217,14 +217,16 @@ impl Library {
         }
         match self.ask_upstream(ask).await {
             Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => self.not_modified(wish, held, answer, why).await,
-            Ok(answer) if answer.status.is_server_error() && held.head().life.may_stand_in(now, true) && !asked_for => {
+            Ok(answer)
+                if answer.status.is_server_error() && held.head().life().may_stand_in(now, true) && !asked_for =>
+            {
                 excused(held)
             }
             Ok(answer) if self.origin.is_web() => self.changed(wish, &held, answer, why),
             Ok(answer) => self.changed_in_bucket(wish, &held, answer, why).await,
-            Err(_) if held.head().life.may_stand_in(now, false) && !asked_for => excused(held),
+            Err(_) if held.head().life().may_stand_in(now, false) && !asked_for => excused(held),
             Err(OriginError::Unreachable | OriginError::Broken | OriginError::Timeout(_))
-                if !held.head().life.stale_allowed =>
+                if !held.head().life().stale_allowed =>
             {
                 Fetched::failed(OriginError::Unconfirmed)
             }
@@ -236,9 +238,9 @@ impl Library {
         let mut headers = wish.unconditional();
         let head = held.head();
         if let Some(etag) = head.etag() {
-            headers.insert(header::IF_NONE_MATCH, etag.clone());
+            headers.insert(header::IF_NONE_MATCH, etag);
         }
-        if let Some(modified) = head.fields.get(&header::LAST_MODIFIED).filter(|_| self.origin.is_web()) {
+        if let Some(modified) = head.field(&header::LAST_MODIFIED).filter(|_| self.origin.is_web()) {
             headers.insert(header::IF_MODIFIED_SINCE, modified);
         }
         headers
@@ -246,7 +248,7 @@ impl Library {
 
     /// RFC 9111, section 4.3.4: a 304 about another version is none about ours.
     async fn not_modified(&self, wish: &Wish, held: Arc<Object>, answer: Answer, why: Forward) -> Fetched {
-        let other = answer.headers.get(header::ETAG).is_some_and(|etag| Some(etag) != held.head().etag());
+        let other = answer.headers.get(header::ETAG).is_some_and(|etag| Some(etag) != held.head().etag().as_ref());
         if other && !version::same(&held.head().headers(), &answer.headers) {
             self.cache.drop_version(&held);
             let wish = Wish { headers: wish.unconditional(), ..wish.clone() };
@@ -270,7 +272,7 @@ impl Library {
         self.for_holding(&mut newer, &said);
         newer.remove(header::VIA);
         let before = held.head().clone();
-        let merged = before.updated(&newer, before.life);
+        let merged = before.updated(&newer, before.life());
         let headers = merged.headers();
         let said = ResponseDirectives::of(&headers);
         let policy = self.policy(merged.status, &headers, &said);

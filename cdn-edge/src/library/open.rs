@@ -174,7 +174,7 @@ impl Library {
     /// comes after a purge does not wait for what was asked for before it.
     fn name(&self, wish: &Wish) -> String {
         let known = self.cache.get(&wish.key.as_ref().as_ref());
-        let varies = known.and_then(|known| known.as_slice().first().map(|object| object.selectors.clone()));
+        let varies = known.and_then(|known| known.as_slice().first().map(|object| object.selectors().clone()));
         let secondary = varies.map_or(String::new(), |varies| vary::secondary(&varies, &wish.headers));
         // Line feeds stand in no key.
         format!("{}\n{}\n{secondary}", wish.key, self.cache.purges.of_key(&wish.key))

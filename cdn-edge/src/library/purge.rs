@@ -74,19 +74,19 @@ impl Library {
 
     /// Whether an answer that has just come was purged while it was on its way, for good or softly.
     pub(super) fn is_purged_since(&self, object: &Arc<Object>) -> bool {
-        !self.is_current(object) || object.head().life.purged_at.is_some()
+        !self.is_current(object) || object.head().life().purged_at.is_some()
     }
 
     #[cold]
     pub(super) fn look_at_purges(&self, object: &Arc<Object>) -> bool {
         let latest = self.cache.purges.latest();
         let head = object.head().clone();
-        let purged = self.cache.purges.of(&object.key, &head.headers());
-        if purged.hard > head.life.asked {
+        let purged = self.cache.purges.of(&object.key(), &head.headers());
+        if purged.hard > head.life().asked {
             self.cache.drop_version(object);
             return false;
         }
-        if purged.soft > head.life.asked && head.life.purged_at != Some(purged.soft_at) {
+        if purged.soft > head.life().asked && head.life().purged_at != Some(purged.soft_at) {
             let stale = head.purged(purged.soft_at);
             stale.saw(latest);
             // Only in the place of the very head that was looked at: a newer one is looked at by the next.
@@ -108,7 +108,7 @@ impl Library {
     #[must_use]
     pub fn is_purged(&self, key: &CacheKey, headers: &HeaderMap, asking: &Asking) -> bool {
         let purges = &self.cache.purges;
-        purges.latest() > asking.since() && purges.of(key, headers).hard > asking.since()
+        purges.latest() > asking.since() && purges.of(&key.as_ref(), headers).hard > asking.since()
     }
 
     pub(super) fn is_outdated(&self, wish: &Wish, headers: &HeaderMap) -> bool {

@@ -44,10 +44,10 @@ impl Library {
         let head = held.head();
         let same_length = told.is_none_or(|told: u64| held.size().is_none_or(|size| size == told));
         let same_tag = match (head.etag(), answer.headers.get(header::ETAG)) {
-            (Some(one), Some(other)) => one == other,
+            (Some(one), Some(other)) => one == *other,
             _ => true,
         };
-        let same_date = match (head.fields.get(&header::LAST_MODIFIED), answer.headers.get(header::LAST_MODIFIED)) {
+        let same_date = match (head.field(&header::LAST_MODIFIED), answer.headers.get(header::LAST_MODIFIED)) {
             (Some(one), Some(other)) => one == *other,
             _ => true,
         };

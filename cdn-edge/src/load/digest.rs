@@ -39,7 +39,7 @@ fn digest(cache: &Cache, version: u64) -> HeldDigest {
     let mut folders = HashSet::new();
     for variants in cache.index.iter() {
         if let Some(object) = variants.as_slice().iter().find(|object| is_held(cache, object)) {
-            let path = object.key.target().split('?').next().unwrap_or_default();
+            let path = object.key().target.split('?').next().unwrap_or_default();
             let folder = folder(path.strip_prefix('/').unwrap_or(path));
             if !folders.contains(folder) {
                 folders.insert(folder.to_owned());

@@ -18,6 +18,8 @@ type Block = Box<[AtomicU64]>;
 
 #[derive(Debug)]
 pub enum Chunks {
+    /// Of most objects there is one, and it needs no memory of its own.
+    One(AtomicU64),
     Counted(Block),
     /// Block n has the slots from 2ⁿ - 1 on, 2ⁿ of them.
     Growing(Box<[OnceLock<Block>; BLOCKS]>),
@@ -31,6 +33,7 @@ impl Chunks {
     #[must_use]
     pub fn new(count: Option<u64>) -> Self {
         match count {
+            Some(1) => Self::One(AtomicU64::new(0)),
             Some(count) => Self::Counted(block(usize::try_from(count).expect("the configuration bounds the size"))),
             None => Self::Growing(Box::new(std::array::from_fn(|_| OnceLock::new()))),
         }
@@ -40,6 +43,7 @@ impl Chunks {
     #[must_use]
     pub fn slots(&self) -> u32 {
         let slots = match self {
+            Self::One(_) => 1,
             Self::Counted(block) => block.len(),
             Self::Growing(blocks) => (1 << blocks.iter().take_while(|block| block.get().is_some()).count()) - 1,
         };
@@ -48,6 +52,7 @@ impl Chunks {
 
     fn slot(&self, chunk: u32, make: bool) -> Option<&AtomicU64> {
         let blocks = match self {
+            Self::One(slot) => return (chunk == 0).then_some(slot),
             Self::Counted(block) => return block.get(chunk as usize),
             Self::Growing(blocks) => blocks,
         };
@@ -94,7 +99,9 @@ mod tests {
             assert!(chunks.slots() >= 100);
             assert!(chunks.clear(7) && !chunks.clear(7) && chunks.get(7).is_none());
         }
-        assert!(!Chunks::new(Some(1)).set(1, 1), "past the end");
+        let one = Chunks::new(Some(1));
+        assert!(one.set(0, 7) && !one.set(0, 8) && one.get(0) == Some(8) && one.slots() == 1 && one.clear(0));
+        assert!(!one.set(1, 1) && !Chunks::new(Some(2)).set(2, 1), "past the end");
         assert_eq!(Chunks::new(None).slots(), 0);
     }
 }

@@ -1,6 +1,7 @@
 //! The head of an answer: as it is held and as the index log keeps it.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -8,32 +9,40 @@ use serde::{Deserialize, Serialize};
 use wire::{EdgeId, Timestamp};
 
 use super::fields::Fields;
+use super::own::{self, Own};
+use super::shared::Common;
 use crate::conditions::Validators;
-use crate::freshness::{self, Life};
+use crate::freshness::{Allowed, Life};
 use crate::vary::Selectors;
 
-/// What of an answer is held beside its body. A newer one takes its place when the origin confirms it.
+/// What of an answer is held beside its body. A newer one takes its place when the origin confirms it. There are as many
+/// as objects, so that what many have alike is [`shared`], and what they have not is packed.
 #[derive(Debug, Clone)]
 pub struct Head {
+    common: Arc<Common>,
+    own: Own,
+    born: i64,
+    fresh_until: i64,
+    came: i64,
+    /// [`NEVER`] where none has.
+    purged_at: i64,
+    asked: u64,
+    seen: Seen,
     /// 200 where parts of it are held, too.
     pub status: StatusCode,
-    /// As they go out.
-    pub fields: Fields,
-    /// The fields have a `Date`; where not, each answer is given its own.
-    pub dated: bool,
-    pub life: Life,
-    etag: Option<HeaderValue>,
-    pub last_modified: Option<SystemTime>,
-    seen: Seen,
 }
 
-/// Up to which purge it is known that a head is not concerned, or has been changed as the purge demands.
+/// No time of a purge.
+const NEVER: i64 = i64::MIN;
+
+/// Up to which purge it is known that a head is not concerned, or has been changed as the purge demands: so many after
+/// the one that was the newest when the origin was asked.
 #[derive(Debug)]
-struct Seen(AtomicU64);
+struct Seen(AtomicU32);
 
 impl Clone for Seen {
     fn clone(&self) -> Self {
-        Self(AtomicU64::new(self.0.load(Relaxed)))
+        Self(AtomicU32::new(self.0.load(Relaxed)))
     }
 }
 
@@ -43,49 +52,92 @@ impl Head {
         for (name, value) in shared {
             headers.entry(name).or_insert_with(|| value.clone());
         }
-        let last_modified = freshness::date(&headers, header::LAST_MODIFIED);
-        let (fields, dated) = (Fields::of(&headers), headers.contains_key(header::DATE));
-        // Of the same memory as the fields, and not of the origin's answer.
-        let etag = fields.get(&header::ETAG);
-        Self { status, fields, dated, life, etag, last_modified, seen: Seen(AtomicU64::new(life.asked)) }
+        let fields = Fields::of(headers.iter().filter(|(name, _)| !own::is_own(name)));
+        let common = Common { allowed: life.allowed(), fields }.shared();
+        Self {
+            common,
+            own: Own::of(&headers),
+            born: life.born,
+            fresh_until: life.fresh_until,
+            came: life.came,
+            purged_at: life.purged_at.unwrap_or(NEVER),
+            asked: life.asked,
+            seen: Seen(AtomicU32::new(0)),
+            status,
+        }
+    }
+
+    #[must_use]
+    pub fn life(&self) -> Life {
+        let Allowed { stale: stale_allowed, while_revalidate, if_error, immutable } = self.common.allowed;
+        Life {
+            born: self.born,
+            fresh_until: self.fresh_until,
+            stale_allowed,
+            while_revalidate,
+            if_error,
+            immutable,
+            asked: self.asked,
+            came: self.came,
+            purged_at: Some(self.purged_at).filter(|at| *at != NEVER),
+        }
     }
 
     #[must_use]
     pub fn headers(&self) -> HeaderMap {
-        self.fields.to_map()
+        let mut headers = self.common.fields.to_map();
+        self.own.append_to(&mut headers);
+        headers
+    }
+
+    /// The first field of this name.
+    #[must_use]
+    pub fn field(&self, name: &HeaderName) -> Option<HeaderValue> {
+        if own::is_own(name) { self.own.get(name) } else { self.common.fields.get(name) }
+    }
+
+    /// The fields that many heads have alike, as they go out.
+    #[must_use]
+    pub fn common(&self) -> &Fields {
+        &self.common.fields
+    }
+
+    /// Writes all others as they go out. True where `Date` is one of them; where not, each answer is given its own.
+    pub fn write_own(&self, out: &mut Vec<u8>) -> bool {
+        self.own.write(out)
     }
 
     /// Whether no purge up to this one is still to be looked at: all that a hit is asked about purges.
     #[must_use]
     pub fn has_seen(&self, purge: u64) -> bool {
-        self.seen.0.load(Relaxed) >= purge
+        purge.saturating_sub(self.asked) <= u64::from(self.seen.0.load(Relaxed))
     }
 
     /// A purge looked at is looked at; whoever is late takes nothing back.
     pub fn saw(&self, purge: u64) {
-        self.seen.0.fetch_max(purge, Relaxed);
+        self.seen.0.fetch_max(u32::try_from(purge.saturating_sub(self.asked)).unwrap_or(u32::MAX), Relaxed);
     }
 
     /// The same, confirmed by an answer to a newer question.
     #[must_use]
     pub fn with_life(self, life: Life) -> Self {
-        Self { life, seen: Seen(AtomicU64::new(life.asked)), ..self }
+        Self::new(self.status, self.headers(), life, &HeaderMap::new())
     }
 
     /// The same as a soft purge leaves it.
     #[must_use]
     pub fn purged(&self, at: i64) -> Self {
-        Self { life: self.life.purged(at), ..self.clone() }
+        Self { fresh_until: self.life().purged(at).fresh_until, purged_at: at, ..self.clone() }
     }
 
     #[must_use]
-    pub fn etag(&self) -> Option<&HeaderValue> {
-        self.etag.as_ref()
+    pub fn etag(&self) -> Option<HeaderValue> {
+        self.own.get(&header::ETAG)
     }
 
     #[must_use]
     pub fn validators(&self) -> Validators<'_> {
-        Validators { etag: self.etag(), last_modified: self.last_modified }
+        Validators { etag: self.own.etag(), last_modified: self.own.last_modified() }
     }
 
     /// RFC 9111, section 3.2: newer fields take the place of those of the same name, but for what
@@ -184,6 +236,34 @@ mod tests {
         let text = serde_json::to_string(&description).unwrap();
         let back: Description = serde_json::from_str(&text).unwrap();
         assert_eq!((back.header_map(), back.status(), &back), (told, StatusCode::GONE, &description));
+    }
+
+    #[test]
+    fn a_head_tells_what_it_was_made_of() {
+        let life = Life { while_revalidate: 5, if_error: Some(6), asked: 7, came: 8, ..Life::of_age(9) };
+        let told = headers(&[("cache-control", "max-age=1"), ("etag", "\"x\""), ("vary", "a")]);
+        let head = Head::new(StatusCode::OK, told.clone(), life, &HeaderMap::new());
+        assert_eq!((head.life(), head.headers()), (life, told));
+        assert_eq!(
+            (head.field(&header::VARY).unwrap(), head.etag().unwrap()),
+            ("a".parse().unwrap(), "\"x\"".parse().unwrap())
+        );
+        let purged = head.purged(3);
+        assert_eq!((purged.life(), purged.headers()), (life.purged(3), head.headers()));
+        let newer = Life { asked: 1, purged_at: None, ..life };
+        assert_eq!(purged.with_life(newer).life(), newer);
+        assert!(size_of::<Head>() <= 72, "there are millions of them");
+    }
+
+    #[test]
+    fn purges_that_were_looked_at_are_not_looked_at_again() {
+        let head = Head::new(StatusCode::OK, HeaderMap::new(), Life { asked: 5, ..Life::of_age(0) }, &HeaderMap::new());
+        assert!(head.has_seen(4) && head.has_seen(5) && !head.has_seen(6));
+        head.saw(9);
+        head.saw(7);
+        assert!(head.has_seen(9) && !head.has_seen(10) && head.clone().has_seen(9));
+        head.saw(u64::MAX);
+        assert!(!head.has_seen(u64::MAX), "so far ahead each is looked at anew");
     }
 
     #[test]
