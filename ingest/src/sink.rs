@@ -4,8 +4,8 @@
 //! [`batch`] keeps it as a row ([`rows`]); or among the [`repeats`], where the [`window`] of the partition's last
 //! ids knows it; or, where it cannot be read, as a [`dead_letter`]. A batch that is due is announced: its
 //! offsets, the [`intent`], go into the metadata of Kafka's commit. Only then an [`insert`] task takes it to
-//! ClickHouse, under a token that names these offsets. Then the offset after it is committed, and the intent
-//! with it is gone.
+//! ClickHouse, events as columns ([`native`]), under a token that names these offsets. Then the offset after it is
+//! committed, and the intent with it is gone.
 //!
 //! Why that is exactly once: whoever gets the partition next, after a crash at any point, reads the
 //! intent first, gathers exactly those offsets again and inserts them under the same token, which
@@ -40,6 +40,7 @@ mod lease;
 mod letterbox;
 mod metrics;
 mod mover;
+mod native;
 mod original;
 mod owned;
 mod partition;

@@ -1,6 +1,8 @@
 -- Plays: what all events of one play say together, however they came: in several batches, late, or twice.
 --
--- States are of functions that do not mind a repeat (max, min, different elements), but for `events`.
+-- States are of functions that do not mind a repeat (max, min, different elements), but for `events`. The last of
+-- several values that belong together is the greatest text that begins with their time: of texts ClickHouse finds it
+-- several times as fast as of tuples, at each insert and at each merge.
 -- A play is one play_id in one session of one app; where the player sends no play_id, one track in a session.
 
 CREATE TABLE IF NOT EXISTS play_states (
@@ -25,9 +27,9 @@ CREATE TABLE IF NOT EXISTS play_states (
     skipped SimpleAggregateFunction(max, UInt8) COMMENT '1 where the listener skipped it',
     user_id SimpleAggregateFunction(max, String) COMMENT 'the listener, where known' CODEC(ZSTD(1)),
     anon_id SimpleAggregateFunction(max, String) COMMENT 'the device, where the listener is not known' CODEC(ZSTD(1)),
-    client SimpleAggregateFunction(max, Tuple(event_ts DateTime64(3, 'UTC'), device String, os String, app_version String, country String, asn UInt32)) COMMENT 'what the last event says of the player' CODEC(ZSTD(1)),
-    served SimpleAggregateFunction(max, Tuple(event_ts DateTime64(3, 'UTC'), pop String, edge_id String)) COMMENT 'what the last event that names an edge says of it' CODEC(ZSTD(1)),
-    decided SimpleAggregateFunction(max, Tuple(event_ts DateTime64(3, 'UTC'), decision_id UUID)) COMMENT 'the last routing decision' CODEC(ZSTD(1)),
+    client SimpleAggregateFunction(max, String) COMMENT 'what the last event says of the player: its time (ms, 8 bytes, the highest first), device, os, app_version, country and asn, a NUL between' CODEC(ZSTD(1)),
+    served SimpleAggregateFunction(max, String) COMMENT 'what the last event that names an edge says of it: its time, as in client, pop and edge_id, a NUL between' CODEC(ZSTD(1)),
+    decided SimpleAggregateFunction(max, String) COMMENT 'the last routing decision: its time, as in client, and its 16 bytes' CODEC(ZSTD(1)),
     decisions SimpleAggregateFunction(groupUniqArrayArray(20), Array(UUID)) COMMENT 'routing decisions it was played by, 20 at most' CODEC(ZSTD(1)),
     stalls SimpleAggregateFunction(groupUniqArrayArray(100), Array(Tuple(event_id UUID, stall_ms UInt64, begins UInt8))) COMMENT 'times that playback stood still, and resumes that tell how long it did, 100 at most' CODEC(ZSTD(1)),
     errors SimpleAggregateFunction(groupUniqArrayArray(100), Array(UUID)) COMMENT 'error events, 100 at most' CODEC(ZSTD(1)),
@@ -63,12 +65,12 @@ SELECT
     max(type = 'skip') AS skipped,
     max(events.user_id) AS user_id,
     max(events.anon_id) AS anon_id,
-    max((event_ts, toString(device), toString(os), toString(app_version), toString(country), asn)) AS client,
-    max((if(pop = '', toDateTime64(0, 3, 'UTC'), event_ts), toString(pop), toString(edge_id))) AS served,
-    max((if(isNull(decision_id), toDateTime64(0, 3, 'UTC'), event_ts), ifNull(decision_id, toUUID('00000000-0000-0000-0000-000000000000')))) AS decided,
-    groupUniqArrayArray(20)(if(isNull(decision_id), [], [assumeNotNull(decision_id)])) AS decisions,
-    groupUniqArrayArray(100)(if(type = 'stall' OR (type = 'resume' AND stall_ms > 0), [(event_id, ifNull(stall_ms, 0), toUInt8(type = 'stall'))], [])) AS stalls,
-    groupUniqArrayArray(100)(if(type = 'error', [event_id], [])) AS errors
+    max(concat(reinterpretAsFixedString(byteSwap(toUnixTimestamp64Milli(event_ts))), toString(device), '\0', toString(os), '\0', toString(app_version), '\0', toString(country), '\0', toString(asn))) AS client,
+    max(concat(reinterpretAsFixedString(byteSwap(if(pop = '', 0, toUnixTimestamp64Milli(event_ts)))), toString(pop), '\0', toString(edge_id))) AS served,
+    max(if(isNull(decision_id), '', concat(reinterpretAsFixedString(byteSwap(toUnixTimestamp64Milli(event_ts))), reinterpretAsFixedString(assumeNotNull(decision_id))))) AS decided,
+    groupUniqArrayIf(20)(assumeNotNull(decision_id), isNotNull(decision_id)) AS decisions,
+    groupUniqArrayIf(100)((event_id, ifNull(stall_ms, 0), toUInt8(type = 'stall')), type = 'stall' OR (type = 'resume' AND ifNull(stall_ms, 0) > 0)) AS stalls,
+    groupUniqArrayIf(100)(event_id, type = 'error') AS errors
 FROM events
 GROUP BY day, track_id, session_id, play_id, app, received_hour
 COMMENT 'Keeps play_states up to events.';
@@ -114,13 +116,13 @@ SELECT
     user_id,
     anon_id,
     multiIf(user_id != '', user_id, anon_id != '', anon_id, session_id) AS listener,
-    last_client.device AS device,
-    last_client.os AS os,
-    last_client.app_version AS app_version,
-    last_client.country AS country,
-    last_client.asn AS asn,
-    last_served.pop AS pop,
-    last_served.edge_id AS edge_id,
+    last_client[1] AS device,
+    last_client[2] AS os,
+    last_client[3] AS app_version,
+    last_client[4] AS country,
+    toUInt32OrZero(last_client[5]) AS asn,
+    last_served[1] AS pop,
+    last_served[2] AS edge_id,
     started_at,
     ended_at,
     ifNull(coalesce(played_ms, moved_ms), 0) AS claimed_ms,
@@ -137,7 +139,7 @@ SELECT
     arraySum(all_stalls.stall_ms) AS stalled_ms,
     length(all_errors) AS errors,
     decisions,
-    if(empty(decisions), NULL, last_decided.decision_id) AS decision_id,
+    if(empty(decisions), NULL, reinterpretAsUUID(last_decided)) AS decision_id,
     events
 FROM (
     SELECT
@@ -147,9 +149,9 @@ FROM (
         s.play_id AS sent_play_id,
         max(s.user_id) AS user_id,
         max(s.anon_id) AS anon_id,
-        max(s.client) AS last_client,
-        max(s.served) AS last_served,
-        max(s.decided) AS last_decided,
+        splitByChar('\0', substring(max(s.client), 9)) AS last_client,
+        splitByChar('\0', substring(max(s.served), 9)) AS last_served,
+        substring(max(s.decided), 9) AS last_decided,
         min(s.started_at) AS started_at,
         max(s.ended_at) AS ended_at,
         max(s.proven_until) AS proven_until,
@@ -179,13 +181,13 @@ SELECT
     user_id,
     anon_id,
     multiIf(user_id != '', user_id, anon_id != '', anon_id, session_id) AS listener,
-    last_client.device AS device,
-    last_client.os AS os,
-    last_client.app_version AS app_version,
-    last_client.country AS country,
-    last_client.asn AS asn,
-    last_served.pop AS pop,
-    last_served.edge_id AS edge_id,
+    last_client[1] AS device,
+    last_client[2] AS os,
+    last_client[3] AS app_version,
+    last_client[4] AS country,
+    toUInt32OrZero(last_client[5]) AS asn,
+    last_served[1] AS pop,
+    last_served[2] AS edge_id,
     started_at,
     ended_at,
     ifNull(coalesce(played_ms, moved_ms), 0) AS claimed_ms,
@@ -202,7 +204,7 @@ SELECT
     arraySum(all_stalls.stall_ms) AS stalled_ms,
     length(all_errors) AS errors,
     decisions,
-    if(empty(decisions), NULL, last_decided.decision_id) AS decision_id,
+    if(empty(decisions), NULL, reinterpretAsUUID(last_decided)) AS decision_id,
     events
 FROM (
     SELECT
@@ -212,9 +214,9 @@ FROM (
         s.play_id AS sent_play_id,
         max(s.user_id) AS user_id,
         max(s.anon_id) AS anon_id,
-        max(s.client) AS last_client,
-        max(s.served) AS last_served,
-        max(s.decided) AS last_decided,
+        splitByChar('\0', substring(max(s.client), 9)) AS last_client,
+        splitByChar('\0', substring(max(s.served), 9)) AS last_served,
+        substring(max(s.decided), 9) AS last_decided,
         min(s.started_at) AS started_at,
         max(s.ended_at) AS ended_at,
         max(s.proven_until) AS proven_until,

@@ -27,7 +27,7 @@ pub(super) struct Batch {
     opened: Instant,
     /// When its first message was handed to Kafka.
     oldest: Option<Timestamp>,
-    /// RowBinary, made once: every attempt sends these very bytes.
+    /// RowBinary, made once: every attempt sends these very values.
     pub(super) rows: Vec<u8>,
     pub(super) places: Vec<RowPlace>,
     pub(super) repeats: Vec<Repeat>,
@@ -93,6 +93,11 @@ impl Batch {
     /// What it takes of the process's memory, with the room that its buffers have left.
     pub(super) fn held_bytes(&self) -> usize {
         self.rows.capacity() + self.places.capacity() * size_of::<RowPlace>() + self.other_bytes
+    }
+
+    /// The same while it is inserted: what is sent of its rows lies beside them.
+    pub(super) fn inserting_bytes(&self) -> usize {
+        self.held_bytes() + self.rows.len()
     }
 
     pub(super) fn is_full(&self, limits: &Limits) -> bool {

@@ -107,8 +107,11 @@ impl Job {
     /// # Errors
     /// Why ClickHouse refused them; it has none of them.
     async fn insert_rows(&mut self, store: &Store) -> Result<(), String> {
-        let (sql, token) = (self.table.insert(), self.token());
-        let what = Insert { sql: &sql, token: &token, rows: std::mem::take(&mut self.batch.rows).into() };
+        // Kept as they are, for a refusal cuts them in two.
+        let rows = Bytes::from(std::mem::take(&mut self.batch.rows));
+        let (sql, sent) = self.table.insert_of(rows.clone(), self.batch.row_count());
+        let token = self.token();
+        let what = Insert { sql: &sql, token: &token, rows: sent };
         let mut backoff = store::backoff();
         let mut trouble = store.troubles.of(token.as_str());
         let mark = *self.batch.tried.get_or_insert_with(|| store.faults.mark(self.table));
@@ -119,7 +122,7 @@ impl Job {
                 Verdict::Passing => trouble.tell(Severity::Passing, reason),
                 Verdict::Schema => trouble.tell(Severity::Lasting, reason),
                 Verdict::Rows if self.is_at_fault(store, mark, &mut trouble, &reason).await => {
-                    self.batch.rows = what.rows.into();
+                    self.batch.rows = rows.into();
                     return Err(reason);
                 }
                 Verdict::Rows => {}

@@ -163,7 +163,7 @@ impl Partition {
     pub(super) fn committed(&mut self, now: Instant) -> Option<Batch> {
         match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Announcing(batch) => {
-                let (range, bytes, oldest) = (batch.range.clone(), batch.held_bytes(), batch.oldest());
+                let (range, bytes, oldest) = (batch.range.clone(), batch.inserting_bytes(), batch.oldest());
                 self.phase = Phase::Inserting { range, bytes, oldest, affirmed: now };
                 Some(batch)
             }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 use wire::Timestamp;
 
+use super::native;
+
 /// Appends values to a buffer of rows.
 pub(super) struct Row<'a>(pub(super) &'a mut Vec<u8>);
 
@@ -74,7 +76,6 @@ impl Row<'_> {
         self
     }
 
-    /// LEB128.
     /// `Map` of texts: its length, then each key and its value.
     pub(super) fn texts(&mut self, map: &BTreeMap<String, String>) -> &mut Self {
         self.length(map.len());
@@ -85,11 +86,6 @@ impl Row<'_> {
     }
 
     fn length(&mut self, length: usize) {
-        let mut rest = length;
-        while rest >= 0x80 {
-            self.0.push((rest & 0x7f) as u8 | 0x80);
-            rest >>= 7;
-        }
-        self.0.push(rest as u8);
+        native::push_length(self.0, length);
     }
 }

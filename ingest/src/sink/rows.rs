@@ -1,15 +1,17 @@
 //! From a Kafka message to a row: which table, which columns, in which order.
 
-use std::fmt::Write;
+mod event;
 
+use bytes::Bytes;
 use uuid::Uuid;
 use wire::decision::{Candidate, Decision, Excluded, RttSource, Via};
 use wire::delivery::Delivery;
-use wire::event::{AcceptedEvent, AcceptedRef, Consent};
+use wire::event::{AcceptedEvent, AcceptedRef};
 use wire::tally::Tally;
 use wire::topic::Topic;
 use wire::{FieldError, Timestamp};
 
+use super::native;
 use super::rowbinary::Row;
 
 /// A message as Kafka has it.
@@ -59,18 +61,26 @@ impl Table {
     /// The statement whose columns stand in the order that [`Table::append`] writes them.
     #[must_use]
     pub fn insert(self) -> String {
-        let columns = match self {
-            Self::Events => EVENT_COLUMNS,
-            Self::Deliveries => DELIVERY_COLUMNS,
-            Self::Decisions => DECISION_COLUMNS,
-            Self::Tallies => TALLY_COLUMNS,
-        };
-        let mut list = String::new();
-        for column in columns {
-            let comma = if list.is_empty() { "" } else { ", " };
-            write!(list, "{comma}`{column}`").expect("writing to a String cannot fail");
+        self.statement("RowBinary")
+    }
+
+    /// The statement that the sink makes of `count` such rows, and what it sends with it: those of events as columns.
+    #[must_use]
+    pub fn insert_of(self, rows: Bytes, count: usize) -> (String, Bytes) {
+        match self {
+            Self::Events => (self.statement("Native"), native::block(event::COLUMNS, &rows, count).into()),
+            Self::Deliveries | Self::Decisions | Self::Tallies => (self.insert(), rows),
         }
-        format!("INSERT INTO {} ({list}) FORMAT RowBinary", self.name())
+    }
+
+    fn statement(self, format: &str) -> String {
+        let columns: Vec<&str> = match self {
+            Self::Events => event::COLUMNS.iter().map(|column| column.name).collect(),
+            Self::Deliveries => DELIVERY_COLUMNS.to_vec(),
+            Self::Decisions => DECISION_COLUMNS.to_vec(),
+            Self::Tallies => TALLY_COLUMNS.to_vec(),
+        };
+        format!("INSERT INTO {} (`{}`) FORMAT {format}", self.name(), columns.join("`, `"))
     }
 
     /// The column of what [`Table::append`] returns.
@@ -91,8 +101,10 @@ impl Table {
         let mut row = Row(rows);
         let id = match self {
             Self::Events => match AcceptedRef::read(message.payload) {
-                Some(accepted) => event(&accepted, &mut row),
-                None => event(&AcceptedRef::from(&wire::field::parse::<AcceptedEvent>(message.payload)?), &mut row),
+                Some(accepted) => event::row(&accepted, &mut row),
+                None => {
+                    event::row(&AcceptedRef::from(&wire::field::parse::<AcceptedEvent>(message.payload)?), &mut row)
+                }
             },
             Self::Deliveries => delivery(&wire::field::parse(message.payload)?, message, &mut row),
             Self::Decisions => decision(&wire::field::parse(message.payload)?, message, &mut row),
@@ -107,52 +119,6 @@ impl Table {
 fn place(message: &Incoming<'_>, row: &mut Row<'_>) {
     // Kafka counts neither partitions nor offsets below 0.
     row.u32(message.partition.unsigned_abs()).u64(message.offset.unsigned_abs());
-}
-
-#[rustfmt::skip]
-const EVENT_COLUMNS: &[&str] = &[
-    "_id_high", "_id_low", "event_ts", "_delay_ms", "skew_ms", "type", "app", "session_id", "play_id", "seq", "user_id",
-    "anon_id", "track_id", "_ahead_ms", "duration_ms", "played_ms", "stall_ms", "bitrate_kbps", "codec", "device",
-    "os", "app_version", "pop", "edge_id", "decision_id", "cache_status", "error_code", "consent",
-    "schema_version", "extra", "wire_format", "country", "asn", "client_net", "ingest_id", "ingest_seq", "_partition", "_offset",
-];
-
-fn event(accepted: &AcceptedRef<'_>, row: &mut Row<'_>) -> Uuid {
-    let event = &accepted.event;
-    id_and_times(accepted, row);
-    row.text(event.event_type.as_str()).text(accepted.app).text(event.session_id);
-    row.optional_text(event.play_id).nullable(event.seq, Row::u32);
-    row.optional_text(event.user_id).optional_text(event.anon_id);
-    row.text(event.track_id);
-    row.nullable(event.position_ms.map(|position| ahead(position, event.played_ms)), Row::i64);
-    for ms in [event.duration_ms, event.played_ms, event.stall_ms] {
-        row.nullable(ms, Row::u64);
-    }
-    row.nullable(event.bitrate_kbps, Row::u32);
-    for text in [event.codec, event.device, event.os, event.app_version, event.pop, event.edge_id] {
-        row.optional_text(text);
-    }
-    row.nullable(event.decision_id.map(|id| id.0), Row::uuid);
-    row.optional_text(event.cache_status).optional_text(event.error_code);
-    row.optional_text(event.consent.map(Consent::as_str)).u16(event.schema_version.unwrap_or(1));
-    row.optional_text(event.extra).text(accepted.wire_format.as_str());
-    row.optional_text(accepted.country).u32(accepted.asn).text(accepted.client_net);
-    row.text(accepted.ingest_id).u64(accepted.ingest_seq);
-    event.event_id
-}
-
-/// As small numbers, from which the table computes `event_id` and `received_at` again.
-fn id_and_times(accepted: &AcceptedRef<'_>, row: &mut Row<'_>) {
-    let (high, low) = accepted.event.event_id.as_u64_pair();
-    // A UUIDv7 begins with the moment that it was made at, mostly that of the event: what is left are 16 bits.
-    let made_at = accepted.event_ts.as_millis().wrapping_sub(accepted.skew_ms).cast_unsigned() << 16;
-    row.u64(high.wrapping_sub(made_at)).u64(low).time(accepted.event_ts);
-    row.i64(accepted.received_at.millis_since(accepted.event_ts)).i64(accepted.skew_ms);
-}
-
-/// How far the listener is ahead in the track of what was heard: both are bounded by 30 days.
-fn ahead(position_ms: u64, played_ms: Option<u64>) -> i64 {
-    position_ms.cast_signed() - played_ms.unwrap_or_default().cast_signed()
 }
 
 #[rustfmt::skip]

@@ -36,7 +36,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// What each insert is made with, besides its token. Set explicitly, for their defaults have changed between releases;
 /// the recipe needs each of them.
-pub const INSERT_SETTINGS: [(&str, &str); 8] = [
+pub const INSERT_SETTINGS: [(&str, &str); 10] = [
     ("async_insert", "0"),
     ("wait_end_of_query", "1"),
     ("insert_deduplicate", "1"),
@@ -45,6 +45,10 @@ pub const INSERT_SETTINGS: [(&str, &str); 8] = [
     ("max_insert_block_size", "1048449"),
     // A batch is small and goes through many views: threads for each of them cost more than they bring.
     ("max_threads", "1"),
+    // The views' own GROUP BY has left one row a key, so there is nothing for the tables' engines to bring together.
+    ("optimize_on_insert", "0"),
+    // Indexes are made when parts are merged: each is two more files to sync, and new parts are small.
+    ("materialize_skip_indexes_on_insert", "0"),
     // A batch with rows of very many months is slow to insert, but no reason to stand still for ever.
     ("throw_on_max_partitions_per_insert_block", "0"),
 ];

@@ -1,6 +1,7 @@
 //! Events put into ClickHouse as the sink puts them, without Kafka: for tests of what is made of them.
 
-use ingest::sink::{Incoming, Table};
+use bytes::Bytes;
+use ingest::sink::{INSERT_SETTINGS, Incoming, Table};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use wire::Timestamp;
@@ -29,6 +30,11 @@ pub(crate) fn accepted(at: i64, what: &str, session: &str, more: &Value) -> Valu
 
 /// One insert, under a token as the sink's.
 pub(crate) async fn insert(stack: &Stack, token: &str, events: &[Value]) {
+    let (sql, rows) = Table::Events.insert_of(appended(events).into(), events.len());
+    insert_as(stack, token, sql, rows).await;
+}
+
+fn appended(events: &[Value]) -> Vec<u8> {
     let mut rows = Vec::new();
     for (offset, event) in events.iter().enumerate() {
         let payload = event.to_string();
@@ -42,13 +48,28 @@ pub(crate) async fn insert(stack: &Stack, token: &str, events: &[Value]) {
         };
         Table::Events.append(&message, &mut rows).unwrap();
     }
-    let client = stack
-        .clickhouse
-        .clone()
-        .with_setting("insert_deduplication_token", token)
-        .with_setting("deduplicate_blocks_in_dependent_materialized_views", "1")
-        .with_setting("async_insert", "0");
-    let mut insert = client.insert_formatted_with(Table::Events.insert());
-    insert.send(rows.into()).await.unwrap();
+    rows
+}
+
+async fn insert_as(stack: &Stack, token: &str, sql: String, rows: Bytes) {
+    let client = INSERT_SETTINGS
+        .iter()
+        .fold(stack.clickhouse.clone(), |client, (name, value)| client.with_setting(*name, *value));
+    let mut insert = client.with_setting("insert_deduplication_token", token).insert_formatted_with(sql);
+    insert.send(rows).await.unwrap();
     insert.end().await.unwrap();
+}
+
+/// Whatever a column is sent as, ClickHouse has the same in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_the_rows_they_were_made_of() {
+    let stack = Stack::new().await;
+    let golden: Value = serde_json::from_str(include_str!("../../../wire/tests/golden/accepted_event.json")).unwrap();
+    let long = json!({"device": "d".repeat(200), "seq": 7, "stall_ms": 5, "decision_id": Uuid::now_v7()});
+    let events = [golden, accepted(MIDNIGHT, "stall", "s", &long), accepted(MIDNIGHT, "error", "s", &json!({}))];
+    insert(&stack, "columns", &events).await;
+    insert_as(&stack, "rows", Table::Events.insert(), appended(&events).into()).await;
+    let different = "SELECT count() FROM (SELECT DISTINCT * FROM events)";
+    assert_eq!(stack.number(different).await, events.len() as u64);
+    assert_eq!(stack.number("SELECT count() FROM events").await, 2 * events.len() as u64);
 }
