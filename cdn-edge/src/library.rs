@@ -142,7 +142,7 @@ impl Library {
             Reuse::Fresh => How::Held,
             Reuse::Stale => How::Stale,
             Reuse::WhileRevalidate => How::Behind,
-            Reuse::Ask if object.is_excused(now) => How::Away,
+            Reuse::Ask if head.is_excused(now) => How::Away,
             Reuse::Ask | Reuse::AskForClient => return None,
         };
         drop(head);

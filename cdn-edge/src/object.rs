@@ -7,12 +7,12 @@ pub mod head;
 mod own;
 mod shared;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderMap;
-use wire::{EdgeId, Timestamp};
+use wire::EdgeId;
 
 use crate::freshness::Life;
 use crate::key::KeyRef;
@@ -43,8 +43,6 @@ pub struct Object {
     size: AtomicU64,
     on_disk: Chunks,
     disk_bytes: AtomicU64,
-    /// Until when a stale object is served without asking an origin that has just failed.
-    excused_until: AtomicI64,
     /// Locked only where a chunk is missing.
     fills: Mutex<Fills>,
     /// None of most.
@@ -81,7 +79,6 @@ impl Object {
             size: AtomicU64::new(description.size.unwrap_or(UNKNOWN)),
             on_disk: Chunks::new(description.size.map(|size| size.div_ceil(CHUNK))),
             disk_bytes: AtomicU64::new(0),
-            excused_until: AtomicI64::new(0),
             fills: Mutex::default(),
             rare: Rare::of(description.selectors, description.filled_by),
             readers: AtomicU32::new(0),
@@ -157,22 +154,6 @@ impl Object {
     #[must_use]
     pub fn chunk_len(&self, chunk: u32) -> u64 {
         self.size().map_or(CHUNK, |size| size.saturating_sub(u64::from(chunk) * CHUNK).min(CHUNK))
-    }
-
-    /// The origin could not be asked: do not ask again before then.
-    pub fn excuse(&self, until: Timestamp) {
-        self.excused_until.store(until.as_millis(), Relaxed);
-    }
-
-    /// The origin answers again.
-    pub fn no_excuse(&self) {
-        self.excused_until.store(0, Relaxed);
-    }
-
-    /// Stale, but the origin has just failed, and stale was allowed.
-    #[must_use]
-    pub fn is_excused(&self, now: Timestamp) -> bool {
-        now.as_millis() < self.excused_until.load(Relaxed)
     }
 
     #[must_use]
@@ -279,7 +260,7 @@ mod tests {
 
     #[test]
     fn an_object_is_small_and_tells_what_it_was_made_of() {
-        assert!(size_of::<Object>() <= 120, "{}", size_of::<Object>());
+        assert!(size_of::<Object>() <= 112, "{}", size_of::<Object>());
         let key = KeyRef::parse("https://x/a?b");
         let selectors = vec![("accept".to_owned(), Some("b".to_owned()))];
         let by = EdgeId::new("fra-1").ok();

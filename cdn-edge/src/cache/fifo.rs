@@ -71,6 +71,13 @@ fn shard(hash: u32) -> usize {
     (((1.0 + share).log2() * SHARDS as f32) as usize).min(SHARDS - 1)
 }
 
+/// Where a few large values came in the place of many small ones, their table is not kept.
+fn shrink<V>(shard: &mut HashTable<Slot<V>>) {
+    if shard.capacity() > 64 + 4 * shard.len() {
+        shard.shrink_to(2 * shard.len(), |slot| spread(slot.place.hash));
+    }
+}
+
 impl<V: Weigh + Clone> S3Fifo<V> {
     #[must_use]
     pub fn new(budget: u64) -> Self {
@@ -103,6 +110,12 @@ impl<V: Weigh + Clone> S3Fifo<V> {
         Some(slot.value.clone())
     }
 
+    /// The same, for those who do not mean to use it.
+    #[must_use]
+    pub fn peek(&self, hash: u32, is: impl Fn(&V) -> bool) -> Option<V> {
+        self.read(hash).find(spread(hash), |slot| is(&slot.value)).map(|slot| slot.value.clone())
+    }
+
     #[must_use]
     pub fn contains(&self, hash: u32, is: impl Fn(&V) -> bool) -> bool {
         self.read(hash).find(spread(hash), |slot| is(&slot.value)).is_some()
@@ -128,6 +141,7 @@ impl<V: Weigh + Clone> S3Fifo<V> {
                     let (slot, _) = held.remove();
                     order.forget(slot.is_main, slot.weight);
                     _before = Some(slot.value);
+                    shrink(&mut shard);
                 }
             },
             Entry::Vacant(room) => {
@@ -160,6 +174,7 @@ impl<V: Weigh + Clone> S3Fifo<V> {
                 let (slot, _) = held.remove();
                 order.evict(place, slot.is_main, slot.weight);
                 out.push(slot.value);
+                shrink(&mut shard);
             }
         }
         out
@@ -323,14 +338,29 @@ mod tests {
     fn what_is_asked_for_often_stays_through_a_scan() {
         let cache = S3Fifo::<Thing>::new(BUDGET);
         let popular = || (0..50).filter(|key| cache.get(*key, |held| held.0 == *key).is_some()).count();
-        for key in 0..50 {
+        let looked_at = || (50..60).filter(|key| cache.peek(*key, |held| held.0 == *key).is_some()).count();
+        for key in 0..60 {
             put(&cache, Thing(key, 1, false));
         }
         assert_eq!((popular(), popular()), (50, 50));
+        assert_eq!((looked_at(), looked_at(), looked_at()), (10, 10, 10));
         for key in 1000..9000 {
             put(&cache, Thing(key, 1, false));
         }
-        assert_eq!((popular(), cache.len()), (50, 100));
+        assert_eq!((popular(), looked_at(), cache.len()), (50, 0, 100));
+    }
+
+    #[test]
+    fn many_small_values_leave_no_large_tables() {
+        let cache = S3Fifo::new(1_000_000);
+        let capacity = || cache.shards.iter().map(|shard| shard.read().unwrap().capacity()).sum::<usize>();
+        for key in 0..100_000 {
+            put(&cache, Thing(key, 1, false));
+        }
+        assert!(capacity() >= 100_000);
+        put(&cache, Thing(100_000, 999_000, false));
+        assert!(cache.len() <= 1001 && capacity() < 30_000, "{} and {}", cache.len(), capacity());
+        assert!(cache.get(100_000, |held| held.0 == 100_000).is_some());
     }
 
     #[test]

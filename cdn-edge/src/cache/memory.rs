@@ -104,15 +104,16 @@ impl Memory {
         drop(evicted);
     }
 
+    /// To see what there is.
     #[must_use]
     pub fn get(&self, object: u64, chunk: u32) -> Option<Part> {
-        self.chunks.get(hash(object, chunk), is(object, chunk)).map(|held| held.part)
+        self.chunks.peek(hash(object, chunk), is(object, chunk)).map(|held| held.part)
     }
 
-    /// As [`Memory::get`], for what is then sent.
+    /// For what is then sent.
     #[must_use]
     pub fn read(&self, object: u64, chunk: u32) -> Option<Part> {
-        let part = self.get(object, chunk)?;
+        let part = self.chunks.get(hash(object, chunk), is(object, chunk))?.part;
         match &self.pages {
             Some(pages) if part.bytes.len() >= LEAST && pages.place(&part.bytes).is_none() => {
                 Some(self.moved(pages, (object, chunk), part))

@@ -279,7 +279,6 @@ impl Library {
         let life = Self::life(policy, &dated, delay, asking);
         let fields = headers != before.headers();
         held.refresh(merged.with_life(life));
-        held.no_excuse();
         self.cache.disk.refreshed(held.clone(), fields);
         Fetched::opened(held, How::Confirmed(why), policy.explicit && !policy.ask_always)
     }
@@ -336,6 +335,6 @@ fn begin_fill(object: &Arc<Object>, answer: Answer) -> Option<Begun> {
 }
 
 fn excused(stale: Arc<Object>) -> Fetched {
-    stale.excuse(Timestamp::now().saturating_add_millis(EXCUSED_MS));
+    stale.head().excuse(Timestamp::now().saturating_add_millis(EXCUSED_MS));
     Fetched::opened(stale, How::Away, true)
 }

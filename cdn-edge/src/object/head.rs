@@ -1,7 +1,7 @@
 //! The head of an answer: as it is held and as the index log keeps it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -27,6 +27,8 @@ pub struct Head {
     /// [`NEVER`] where none has.
     purged_at: i64,
     asked: u64,
+    /// Until when it is served stale without asking an origin that has just failed.
+    excused_until: Excuse,
     seen: Seen,
     /// 200 where parts of it are held, too.
     pub status: StatusCode,
@@ -39,6 +41,15 @@ const NEVER: i64 = i64::MIN;
 /// the one that was the newest when the origin was asked.
 #[derive(Debug)]
 struct Seen(AtomicU32);
+
+#[derive(Debug, Default)]
+struct Excuse(AtomicI64);
+
+impl Clone for Excuse {
+    fn clone(&self) -> Self {
+        Self(AtomicI64::new(self.0.load(Relaxed)))
+    }
+}
 
 impl Clone for Seen {
     fn clone(&self) -> Self {
@@ -62,6 +73,7 @@ impl Head {
             came: life.came,
             purged_at: life.purged_at.unwrap_or(NEVER),
             asked: life.asked,
+            excused_until: Excuse::default(),
             seen: Seen(AtomicU32::new(0)),
             status,
         }
@@ -128,6 +140,17 @@ impl Head {
     #[must_use]
     pub fn purged(&self, at: i64) -> Self {
         Self { fresh_until: self.life().purged(at).fresh_until, purged_at: at, ..self.clone() }
+    }
+
+    /// The origin could not be asked: do not ask again before then, unless it has answered.
+    pub fn excuse(&self, until: Timestamp) {
+        self.excused_until.0.store(until.as_millis(), Relaxed);
+    }
+
+    /// Stale, but the origin has just failed, and stale was allowed.
+    #[must_use]
+    pub fn is_excused(&self, now: Timestamp) -> bool {
+        now.as_millis() < self.excused_until.0.load(Relaxed)
     }
 
     #[must_use]
@@ -252,7 +275,7 @@ mod tests {
         assert_eq!((purged.life(), purged.headers()), (life.purged(3), head.headers()));
         let newer = Life { asked: 1, purged_at: None, ..life };
         assert_eq!(purged.with_life(newer).life(), newer);
-        assert!(size_of::<Head>() <= 72, "there are millions of them");
+        assert!(size_of::<Head>() <= 80, "there are millions of them");
     }
 
     #[test]
