@@ -1,61 +1,18 @@
 //! From an element's bytes to a message for Kafka, or a refusal. Pure: the clock comes in.
 
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use service::Problem;
-use service::journal::record;
 use uuid::Uuid;
-use wire::event::{AcceptedRef, ElementError, Event, EventRef, NUMBER_BYTES, PlainEvents, WireFormat};
+use wire::event::{ElementError, Envelope, Event, EventRef, PlainEvent, PlainEvents, WireFormat};
 use wire::{FieldError, Timestamp};
 
 use crate::body::MAX_ELEMENTS;
 use crate::clock::{self, Corrected};
 use crate::geo::Place;
-use crate::privacy::{self, Hasher};
-use crate::producer::{ENVELOPE_BYTES, MESSAGE_BYTES};
-
-/// What most payloads fit into with their numbers: a buffer that begins small is copied until it is as large.
-const USUAL_BYTES: usize = 1024;
-
-/// What Kafka gets for one element.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Message {
-    /// For the client, should Kafka refuse.
-    pub(crate) id: Uuid,
-    /// Elements of one key stay in order.
-    pub(crate) key: String,
-    pub(crate) payload: Vec<u8>,
-}
-
-impl Message {
-    pub(crate) fn new(id: Uuid, key: impl Into<String>, payload: &impl Serialize) -> Self {
-        let mut bytes = Vec::with_capacity(USUAL_BYTES);
-        serde_json::to_writer(&mut bytes, payload).expect("wire payloads are structs of texts, numbers and lists");
-        Self { id, key: key.into(), payload: bytes }
-    }
-
-    /// What it takes as a record of the spool, at most, once it is numbered.
-    pub(crate) fn room(&self) -> usize {
-        record::OVERHEAD + self.key.len() + self.payload.len() + NUMBER_BYTES
-    }
-
-    /// # Errors
-    /// 413 when Kafka would not take it.
-    pub(crate) fn fits(self) -> Result<Self, Refusal> {
-        let bytes = self.key.len() + self.payload.len() + NUMBER_BYTES + ENVELOPE_BYTES;
-        if bytes <= MESSAGE_BYTES {
-            return Ok(self);
-        }
-        Err(Refusal {
-            id: Some(self.id.to_string()),
-            status: StatusCode::PAYLOAD_TOO_LARGE,
-            kind: "element-too-large",
-            field: None,
-            detail: format!("the element makes a message of {bytes} bytes; kafka takes {MESSAGE_BYTES}"),
-        })
-    }
-}
+use crate::message::{Copied, EventMessage, USUAL_BYTES, Written};
+use crate::privacy::{self, Hasher, KeptPlace};
 
 /// Why an element is not accepted.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +34,16 @@ impl Refusal {
             field: self.field,
             detail: self.detail,
             retryable: self.status.is_server_error(),
+        }
+    }
+
+    pub(crate) fn too_large(id: Uuid, bytes: usize, most: usize) -> Self {
+        Self {
+            id: Some(id.to_string()),
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            kind: "element-too-large",
+            field: None,
+            detail: format!("the element makes a message of {bytes} bytes; kafka takes {most}"),
         }
     }
 
@@ -111,40 +78,63 @@ pub(crate) struct Context<'a> {
 }
 
 /// One event as posted and read becomes the message that Kafka gets, but for its number.
-pub(crate) fn event(
+pub(crate) fn event<'a>(
     element: &[u8],
     read: Result<Event, FieldError>,
-    context: &Context<'_>,
-) -> Result<Message, Refusal> {
+    context: &'a Context<'_>,
+) -> Result<EventMessage<'a>, Refusal> {
     let event = read.map_err(|error| Refusal::bad_field(error, element))?;
-    Ok(message(EventRef::from(&event), context))
+    Ok(EventMessage::Written(written(EventRef::from(&event), context)))
 }
 
 /// As [`event`], of an element in JSON of our own.
-pub(crate) fn json(element: &[u8], context: &Context<'_>) -> Result<Message, Refusal> {
-    match EventRef::read(element) {
-        Some(event) => Ok(message(event, context)),
+pub(crate) fn json<'a>(element: &'a [u8], context: &'a Context<'_>) -> Result<EventMessage<'a>, Refusal> {
+    match PlainEvent::read(element) {
+        Some(plain) => Ok(message(plain, context)),
         None => event(element, Event::parse(element), context),
     }
 }
 
 /// All events of a body, where each of them is plain; else none, and the body is to be cut first.
-pub(crate) fn plain(body: &[u8], context: &Context<'_>) -> Option<Vec<Message>> {
+pub(crate) fn plain<'a>(body: &'a [u8], context: &'a Context<'_>) -> Option<Vec<EventMessage<'a>>> {
     let mut messages = Vec::new();
-    for event in PlainEvents::of(body)? {
+    for plain in PlainEvents::of(body)? {
         if messages.len() == MAX_ELEMENTS {
             return None;
         }
-        messages.push(message(event.ok()?, context));
+        messages.push(message(plain.ok()?, context));
     }
     Some(messages)
 }
 
-fn message(event: EventRef<'_>, context: &Context<'_>) -> Message {
-    let Corrected { event_ts, skew_ms } = clock::correct(event.client_ts, event.sent_at, context.received_at);
+/// By copying, where all that was posted may be kept.
+fn message<'a>(plain: PlainEvent<'a>, context: &'a Context<'_>) -> EventMessage<'a> {
+    let PlainEvent { event, verbatim } = plain;
     let listener = context.hasher.listener(&event);
-    let (event, place) = privacy::keep(event, &listener, &context.place);
-    let accepted = AcceptedRef {
+    match verbatim.filter(|_| privacy::keeps_all(&event, &listener)) {
+        Some(posted) => EventMessage::Copied(Copied {
+            id: event.event_id,
+            session_id: event.session_id,
+            posted,
+            envelope: envelope(&event, privacy::kept_place(&event, &context.place), context),
+            listener,
+        }),
+        None => EventMessage::Written(written(event, context)),
+    }
+}
+
+fn written(event: EventRef<'_>, context: &Context<'_>) -> Written {
+    let listener = context.hasher.listener(&event);
+    let envelope = envelope(&event, privacy::kept_place(&event, &context.place), context);
+    let event = privacy::keep(event, &listener);
+    let mut payload = Vec::with_capacity(USUAL_BYTES);
+    envelope.write(&mut payload, |payload| event.write(payload));
+    Written { id: event.event_id, key: event.session_id.to_owned(), payload }
+}
+
+fn envelope<'a>(event: &EventRef<'_>, place: KeptPlace<'a>, context: &Context<'a>) -> Envelope<'a> {
+    let Corrected { event_ts, skew_ms } = clock::correct(event.client_ts, event.sent_at, context.received_at);
+    Envelope {
         app: context.app,
         ingest_id: context.ingest_id,
         received_at: context.received_at,
@@ -155,11 +145,7 @@ fn message(event: EventRef<'_>, context: &Context<'_>) -> Message {
         asn: place.asn,
         client_net: place.client_net,
         ingest_seq: 0,
-        event,
-    };
-    let mut payload = Vec::with_capacity(USUAL_BYTES);
-    accepted.write(&mut payload);
-    Message { id: accepted.event.event_id, key: accepted.event.session_id.to_owned(), payload }
+    }
 }
 
 /// The element's id as it was sent, even where the element is not what it should be; at most what a UUID needs twice.
@@ -183,6 +169,7 @@ mod tests {
     use wire::event::AcceptedEvent;
 
     use super::*;
+    use crate::message::Message;
     use crate::privacy::pseudonyms;
 
     const ID: &str = "01935b0e-0000-7000-8000-000000000001";
@@ -202,20 +189,31 @@ mod tests {
         }
     }
 
+    fn payload(message: &EventMessage<'_>, number: u64) -> Vec<u8> {
+        let mut payload = Vec::new();
+        message.write(number, &mut payload);
+        assert!(payload.len() <= message.most() && message.most() + message.key().len() < message.room());
+        payload
+    }
+
+    /// Copied or written, it says the same.
     fn accept(element: &serde_json::Value) -> Result<AcceptedEvent, Refusal> {
-        let (element, context) = (element.to_string(), context());
-        let mut message = event(element.as_bytes(), Event::parse(element.as_bytes()), &context)?;
-        assert_eq!(json(element.as_bytes(), &context).as_ref(), Ok(&message));
-        let room = message.room();
-        wire::event::number(&mut message.payload, 7);
-        assert!(message.payload.len() + message.key.len() <= room - record::OVERHEAD);
-        Ok(serde_json::from_slice(&message.payload).unwrap())
+        let (context, compact) = (context(), element.to_string());
+        let read = |payload: Vec<u8>| serde_json::from_slice::<AcceptedEvent>(&payload).unwrap();
+        let written = event(compact.as_bytes(), Event::parse(compact.as_bytes()), &context)
+            .map(|message| (message.id(), message.key().to_owned(), read(payload(&message, 7))));
+        for posted in [compact, serde_json::to_string_pretty(element).unwrap()] {
+            let message = json(posted.as_bytes(), &context)
+                .map(|message| (message.id(), message.key().to_owned(), read(payload(&message, 7))));
+            assert_eq!(message, written);
+        }
+        written.map(|(_, _, accepted)| accepted)
     }
 
     fn element(more: &serde_json::Value) -> serde_json::Value {
         let mut all = serde_json::json!({
             "event_id": ID, "type": "progress", "session_id": "s", "track_id": "t",
-            "client_ts": "2026-11-21T08:00:00Z"
+            "client_ts": "2026-11-21T08:00:00.000Z"
         });
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         all
@@ -233,13 +231,17 @@ mod tests {
     fn a_body_of_plain_events_makes_the_messages_that_each_would() {
         let elements = [element(&serde_json::json!({"user_id": "u"})), element(&serde_json::json!({"anon_id": "a"}))];
         let body = serde_json::Value::from(elements.to_vec()).to_string();
-        let each = elements.clone().map(|element| json(element.to_string().as_bytes(), &context()).unwrap());
-        assert_eq!(plain(body.as_bytes(), &context()).unwrap(), each);
+        let context = context();
+        let payloads = |messages: &[EventMessage<'_>]| messages.iter().map(|one| payload(one, 1)).collect::<Vec<_>>();
+        let each = elements.clone().map(|element| element.to_string());
+        let each = each.iter().map(|element| json(element.as_bytes(), &context).unwrap()).collect::<Vec<_>>();
+        assert!(each.iter().all(|message| matches!(message, EventMessage::Copied(_))));
+        assert_eq!(payloads(&plain(body.as_bytes(), &context).unwrap()), payloads(&each));
         let many = format!("[{}", format!("{},", elements[0]).repeat(MAX_ELEMENTS));
         let full = format!("{}]", many.trim_end_matches(','));
-        assert_eq!(plain(full.as_bytes(), &context()).unwrap().len(), MAX_ELEMENTS);
-        assert!(plain(format!("{many}{}]", elements[0]).as_bytes(), &context()).is_none());
-        assert!(plain(b"[7]", &context()).is_none());
+        assert_eq!(plain(full.as_bytes(), &context).unwrap().len(), MAX_ELEMENTS);
+        assert!(plain(format!("{many}{}]", elements[0]).as_bytes(), &context).is_none());
+        assert!(plain(b"[7]", &context).is_none());
     }
 
     #[test]

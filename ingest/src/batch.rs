@@ -51,6 +51,15 @@ impl Batch {
         (Arc::new(batch), receiver)
     }
 
+    pub(crate) fn topic(&self) -> Topic {
+        self.account.topic
+    }
+
+    /// Of the element at this place; 0 where they are not numbered.
+    pub(crate) fn number(&self, place: usize) -> u64 {
+        self.account.numbered.as_ref().map_or(0, |(_, first)| first + place as u64)
+    }
+
     pub(crate) fn parcel(self: &Arc<Self>, place: usize) -> Parcel {
         Parcel { batch: self.clone(), place: u32::try_from(place).expect("a batch has far fewer elements") }
     }
@@ -81,7 +90,7 @@ impl Batch {
 
 impl Parcel {
     pub(crate) fn topic(&self) -> Topic {
-        self.batch.account.topic
+        self.batch.topic()
     }
 
     /// Kafka has acknowledged it, or the spool has synced it.

@@ -6,16 +6,17 @@
 use wire::FieldError;
 use wire::delivery::Delivery;
 
-use crate::accept::{Message, Refusal};
+use crate::accept::Refusal;
+use crate::message::Written;
 
 /// Keys of CMCD that a record may have: twice what version 2 names for requests.
 const MAX_CMCD: usize = 64;
 
 /// One record as posted becomes the message that Kafka gets.
-pub(crate) fn delivery(element: &[u8]) -> Result<Message, Refusal> {
+pub(crate) fn delivery(element: &[u8]) -> Result<Written, Refusal> {
     let parsed = wire::field::parse(element).and_then(check);
     let delivery = parsed.map_err(|error| Refusal::bad_field(error, element))?;
-    Ok(Message::new(delivery.delivery_id, delivery.edge_id.as_str(), &delivery))
+    Ok(Written::new(delivery.delivery_id, delivery.edge_id.as_str(), &delivery))
 }
 
 /// What types alone do not refuse.
@@ -43,7 +44,7 @@ fn check(delivery: Delivery) -> Result<Delivery, FieldError> {
 mod tests {
     use super::*;
 
-    fn with(field: &str, value: &str) -> Result<Message, Refusal> {
+    fn with(field: &str, value: &str) -> Result<Written, Refusal> {
         let mut record = serde_json::json!({
             "delivery_id": "01935b0e-0000-7000-8000-000000000001", "edge_id": "fra-1", "pop": "fra", "key": "t/1.m4s",
             "method": "GET", "status": 206, "cache_status": "hit", "range_start": 0, "bytes_sent": 10, "ttfb_us": 1,

@@ -6,7 +6,7 @@
 //! [`players`] post it ([`listenbrainz`] has an API of its
 //! own); [`accept`] adds what only the server knows ([`clock`]: when it happened,
 //! [`geo`]: where it came from), without what must not be kept ([`privacy`]), or refuses it with the field's name;
-//! [`publish`] numbers the accepted ones ([`ledger`]) and hands them to the [`road`]: to Kafka ([`producer`]), or to
+//! [`publish`] numbers the accepted ones ([`ledger`]) and hands each as a [`message`] to the [`road`]: to Kafka ([`producer`]), or to
 //! the [`spool`] on disk where that is away or does not acknowledge in time ([`kafka_watch`]). A [`batch`] is answered
 //! once each of its elements is kept. What the spool holds follows when Kafka is back ([`replay`]), and [`tallies`] say
 //! how far this process has counted. Edges' [`deliveries`] take the same road. Then the [`sink`] moves them into ClickHouse,
@@ -45,6 +45,7 @@ mod kafka_watch;
 pub mod keys;
 mod ledger;
 mod listenbrainz;
+mod message;
 mod metrics;
 mod players;
 pub mod privacy;

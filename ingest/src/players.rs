@@ -10,10 +10,11 @@ use service::Problem;
 use wire::Timestamp;
 use wire::event::WireFormat;
 
-use crate::accept::{self, Context, Message, Refusal};
+use crate::accept::{self, Context, Refusal};
 use crate::body;
 use crate::formats::{Format, cmcd, essence, unsupported};
 use crate::keys::Keyed;
+use crate::message::EventMessage;
 use crate::metrics;
 use crate::privacy::Hasher;
 use crate::publish::Pending;
@@ -96,10 +97,10 @@ impl Ingest {
 
     /// # Errors
     /// 429 where the key may not post so many.
-    fn hand_over(
+    fn hand_over<'e>(
         &self,
         asked: &Asked<'_>,
-        elements: impl ExactSizeIterator<Item = Result<Message, Refusal>>,
+        elements: impl ExactSizeIterator<Item = Result<EventMessage<'e>, Refusal>>,
     ) -> Result<Pending<'_>, Problem> {
         asked.key.spend(elements.len())?;
         Ok(self.listens.send(elements))

@@ -14,8 +14,8 @@ mod keep;
 mod pseudonyms;
 mod store;
 
-pub(crate) use hasher::Hasher;
-pub(crate) use keep::keep;
+pub(crate) use hasher::{Hasher, Listener};
+pub(crate) use keep::{KeptPlace, keep, keeps_all, kept_place};
 pub(crate) use pseudonyms::PrivacyKey;
 #[cfg(test)]
 pub(crate) use pseudonyms::tests::pseudonyms;

@@ -11,9 +11,10 @@ use uuid::Uuid;
 use wire::event::{BatchAnswer, ElementError};
 use wire::topic::Topic;
 
-use crate::accept::{Message, Refusal};
+use crate::accept::Refusal;
 use crate::batch::{Account, Batch};
 use crate::ledger::Ledger;
+use crate::message::Message;
 use crate::metrics::Counters;
 use crate::road::{Road, Way};
 
@@ -40,14 +41,14 @@ pub(crate) struct Pending<'a> {
 
 impl Publisher {
     /// Hands the accepted elements over, in their order. Whatever may refuse one does so before any has its number.
-    pub(crate) fn send(&self, elements: impl ExactSizeIterator<Item = Result<Message, Refusal>>) -> Pending<'_> {
+    pub(crate) fn send<M: Message>(&self, elements: impl ExactSizeIterator<Item = Result<M, Refusal>>) -> Pending<'_> {
         let carried = Vec::with_capacity(elements.len());
         let mut pending = Pending { publisher: self, carried, lost: None, errors: Vec::new(), turned_away: None };
         let mut messages = Vec::with_capacity(elements.len());
         for (index, element) in elements.enumerate() {
-            match element.and_then(Message::fits) {
+            match element.and_then(M::fits) {
                 Ok(message) => {
-                    pending.carried.push((index, message.id));
+                    pending.carried.push((index, message.id()));
                     messages.push(message);
                 }
                 Err(refusal) => pending.refuse(index, refusal),
@@ -56,7 +57,7 @@ impl Publisher {
         if !messages.is_empty() {
             let room = messages.iter().map(|message| message.room() as u64).sum();
             match self.road.admit(room) {
-                Ok(way) => pending.lost = Some(self.carry(way, messages)),
+                Ok(way) => pending.lost = Some(self.carry(way, &messages)),
                 Err(problem) => pending.turn_away(problem),
             }
         }
@@ -64,18 +65,12 @@ impl Publisher {
     }
 
     /// From here on, an element is kept by Kafka or by the spool, or its number is void.
-    fn carry(&self, way: Way, mut messages: Vec<Message>) -> oneshot::Receiver<Vec<u32>> {
-        let numbered = self.ledger.as_ref().map(|ledger| {
-            let first = ledger.open(messages.len());
-            for (message, number) in messages.iter_mut().zip(first..) {
-                wire::event::number(&mut message.payload, number);
-            }
-            (ledger.clone(), first)
-        });
+    fn carry<M: Message>(&self, way: Way, messages: &[M]) -> oneshot::Receiver<Vec<u32>> {
+        let numbered = self.ledger.as_ref().map(|ledger| (ledger.clone(), ledger.open(messages.len())));
         let lent = if let Way::Kafka { lent } = way { lent } else { 0 };
         let account = Account { topic: self.topic, numbered, lent, counters: Some(self.counters) };
         let (batch, lost) = Batch::new(account, self.road.spool.clone(), messages.len());
-        self.road.carry(way, self.topic, &messages, &batch);
+        self.road.carry(way, messages, &batch);
         lost
     }
 }

@@ -13,12 +13,11 @@ use service::health::Status;
 use service::journal::record;
 use service::{Health, Problem, Shutdown};
 use tokio::task::JoinHandle;
-use wire::topic::Topic;
 
-use crate::accept::Message;
 use crate::batch::Batch;
 use crate::config::IngestConfig;
 use crate::kafka_watch::{self, KafkaWatch};
+use crate::message::{Message, USUAL_BYTES};
 use crate::producer::{self, Deliveries, Producer, Receipt, TOPIC_BYTES, Topics};
 use crate::replay;
 use crate::spool::{self, Job, Spool};
@@ -108,25 +107,27 @@ impl Road {
     }
 
     /// Sends them on their way, in their order.
-    pub(crate) fn carry(&self, way: Way, topic: Topic, messages: &[Message], batch: &Arc<Batch>) {
+    pub(crate) fn carry<M: Message>(&self, way: Way, messages: &[M], batch: &Arc<Batch>) {
         match way {
-            Way::Kafka { .. } => self.produce(topic, messages, batch),
-            Way::Spool { reserved } => self.spool.keep(job(topic, messages, batch, 0), reserved),
+            Way::Kafka { .. } => self.produce(messages, batch),
+            Way::Spool { reserved } => self.spool.keep(job(messages, batch, 0), reserved),
         }
     }
 
-    fn produce(&self, topic: Topic, messages: &[Message], batch: &Arc<Batch>) {
+    fn produce<M: Message>(&self, messages: &[M], batch: &Arc<Batch>) {
         let producer = self.producer.load();
-        let name = self.topics.name(topic);
+        let (name, mut payload) = (self.topics.name(batch.topic()), Vec::with_capacity(USUAL_BYTES));
         for (place, message) in messages.iter().enumerate() {
+            payload.clear();
+            message.write(batch.number(place), &mut payload);
             let receipt = Receipt::Fresh(batch.parcel(place));
-            let sent = producer::send(&producer, name, message.key.as_bytes(), &message.payload, receipt);
+            let sent = producer::send(&producer, name, message.key().as_bytes(), &payload, receipt);
             if let Err((error, _)) = sent {
                 if !producer::is_haste(&error) {
                     self.watch.failed(&error);
                 }
                 // The rest goes the same way, or it would overtake this one.
-                return self.spool.rescue(job(topic, &messages[place..], batch, place));
+                return self.spool.rescue(job(&messages[place..], batch, place));
             }
         }
     }
@@ -231,13 +232,16 @@ async fn until(shutdown: Shutdown, work: impl Future<Output = ()>) {
     shutdown.run_until_cancelled(work).await;
 }
 
-fn job(topic: Topic, messages: &[Message], batch: &Arc<Batch>, first: usize) -> Job {
-    let mut records = Vec::with_capacity(messages.iter().map(Message::room).sum());
-    for message in messages {
-        record::append(&mut records, topic, message.key.as_bytes(), &message.payload);
+/// `messages` are those of the batch from the place `first` on.
+fn job<M: Message>(messages: &[M], batch: &Arc<Batch>, first: usize) -> Job {
+    let mut records = Vec::with_capacity(messages.iter().map(M::room).sum());
+    let (mut payload, places) = (Vec::new(), first..first + messages.len());
+    for (message, place) in messages.iter().zip(places.clone()) {
+        payload.clear();
+        message.write(batch.number(place), &mut payload);
+        record::append(&mut records, batch.topic(), message.key().as_bytes(), &payload);
     }
-    let parcels = (first..first + messages.len()).map(|place| batch.parcel(place)).collect();
-    Job { records, parcels }
+    Job { records, parcels: places.map(|place| batch.parcel(place)).collect() }
 }
 
 fn has_topic(producer: &Producer, topic: &str) -> anyhow::Result<()> {

@@ -9,9 +9,9 @@ use wire::Timestamp;
 use wire::tally::Tally;
 use wire::topic::Topic;
 
-use crate::accept::Message;
 use crate::batch::{Account, Batch};
 use crate::ledger::{Ledger, State};
+use crate::message::{Message as _, Written};
 use crate::road::{Road, Way};
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ impl Teller {
         let (voids_told, tally_id, ingest_id) = (voids.len(), Uuid::now_v7(), self.ingest_id.clone());
         let at = Timestamp::now();
         let tally = Tally { tally_id, ingest_id, spool_id, at, given, settled, voids, waiting, ended };
-        let message = Message::new(tally_id, self.ingest_id.as_str(), &tally);
+        let message = Written::new(tally_id, self.ingest_id.as_str(), &tally);
         let kept = match self.road.admit(message.room() as u64) {
             Ok(way) => self.carry(way, message).await,
             Err(_) => false,
@@ -90,11 +90,11 @@ impl Teller {
         kept
     }
 
-    async fn carry(&self, way: Way, message: Message) -> bool {
+    async fn carry(&self, way: Way, message: Written) -> bool {
         let lent = if let Way::Kafka { lent } = way { lent } else { 0 };
         let account = Account { topic: Topic::Tallies, numbered: None, lent, counters: None };
         let (batch, lost) = Batch::new(account, self.road.spool.clone(), 1);
-        self.road.carry(way, Topic::Tallies, &[message], &batch);
+        self.road.carry(way, &[message], &batch);
         drop(batch);
         lost.await.is_ok_and(|lost| lost.is_empty())
     }

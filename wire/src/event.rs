@@ -4,13 +4,15 @@ mod borrowed;
 mod extra;
 mod plain;
 mod read;
+mod verbatim;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
-pub use borrowed::{AcceptedRef, EventRef};
+pub use borrowed::{AcceptedRef, Envelope, EventRef};
 pub use extra::{Extra, MAX_EXTRA, Members};
-pub use plain::{NotPlain, PlainEvents};
+pub use plain::{NotPlain, PlainEvent, PlainEvents};
+pub use verbatim::Verbatim;
 
 use crate::{DecisionId, EdgeId, EventId, FieldError, PlayId, PopId, SessionId, Timestamp, TrackId};
 

@@ -57,6 +57,11 @@ impl Timestamp {
         rfc3339::read(text).or_else(others).and_then(Self::from_millis)
     }
 
+    /// Only as we write it.
+    pub(crate) fn from_our_text(text: &str) -> Option<Self> {
+        rfc3339::read(text).and_then(Self::from_millis)
+    }
+
     #[must_use]
     pub fn to_datetime(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0).expect("the constructor keeps the range that chrono holds")

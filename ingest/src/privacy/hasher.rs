@@ -23,6 +23,16 @@ pub(crate) struct Listener {
     pub(super) anon: Option<Pseudonym>,
 }
 
+impl Listener {
+    pub(crate) fn user_id(&self) -> Option<&str> {
+        self.user.as_ref().map(Pseudonym::as_str)
+    }
+
+    pub(crate) fn anon_id(&self) -> Option<&str> {
+        self.anon.as_ref().map(Pseudonym::as_str)
+    }
+}
+
 impl Hasher {
     pub(crate) fn new(pseudonyms: Arc<Pseudonyms>) -> Self {
         Self { pseudonyms, last: RefCell::default() }

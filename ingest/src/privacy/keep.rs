@@ -3,7 +3,6 @@
 use wire::event::{Consent, EventRef};
 
 use super::hasher::Listener;
-use super::pseudonyms::Pseudonym;
 use crate::geo::Place;
 
 /// The part of a [`Place`] that may be kept.
@@ -14,16 +13,27 @@ pub(crate) struct KeptPlace<'a> {
     pub(crate) client_net: &'a str,
 }
 
-/// The event without what must not be kept, and what may be kept of the place.
-pub(crate) fn keep<'a>(event: EventRef<'a>, listener: &'a Listener, place: &'a Place) -> (EventRef<'a>, KeptPlace<'a>) {
-    let country = place.country.as_deref();
+/// The event without what must not be kept.
+pub(crate) fn keep<'a>(event: EventRef<'a>, listener: &'a Listener) -> EventRef<'a> {
     if event.consent == Some(Consent::Denied) {
-        let event = EventRef { user_id: None, anon_id: None, device: None, extra: None, ..event };
-        return (event, KeptPlace { country, asn: 0, client_net: "" });
+        return EventRef { user_id: None, anon_id: None, device: None, extra: None, ..event };
     }
-    let user_id = listener.user.as_ref().map(Pseudonym::as_str);
-    let anon_id = listener.anon.as_ref().map(Pseudonym::as_str);
-    (EventRef { user_id, anon_id, ..event }, KeptPlace { country, asn: place.asn, client_net: &place.client_net })
+    EventRef { user_id: listener.user_id(), anon_id: listener.anon_id(), ..event }
+}
+
+/// Whether only its ids are others, where it has any.
+pub(crate) fn keeps_all(event: &EventRef<'_>, listener: &Listener) -> bool {
+    let same = event.user_id.is_some() == listener.user.is_some() && event.anon_id.is_some() == listener.anon.is_some();
+    event.consent != Some(Consent::Denied) && same
+}
+
+/// Of where it was posted.
+pub(crate) fn kept_place<'a>(event: &EventRef<'_>, place: &'a Place) -> KeptPlace<'a> {
+    let country = place.country.as_deref();
+    match event.consent {
+        Some(Consent::Denied) => KeptPlace { country, asn: 0, client_net: "" },
+        Some(Consent::Granted) | None => KeptPlace { country, asn: place.asn, client_net: &place.client_net },
+    }
 }
 
 #[cfg(test)]
@@ -32,6 +42,7 @@ mod tests {
 
     use wire::event::Event;
 
+    use super::super::pseudonyms::Pseudonym;
     use super::super::pseudonyms::tests::pseudonyms;
     use super::super::{Hasher, Subject};
     use super::*;
@@ -51,8 +62,8 @@ mod tests {
             assert_eq!(listener.user, hasher.listener(&EventRef::from(&event)).user);
         }
         let listener = hasher.listener(&EventRef::from(&event));
-        let (event, place) = keep(EventRef::from(&event), &listener, &place);
-        told(event, place);
+        let place = kept_place(&EventRef::from(&event), &place);
+        told(keep(EventRef::from(&event), &listener), place);
     }
 
     #[test]

@@ -89,6 +89,22 @@ pub struct AcceptedRef<'a> {
     pub ingest_seq: u64,
 }
 
+/// What an [`AcceptedRef`] has around its event.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Envelope<'a> {
+    pub app: &'a str,
+    pub ingest_id: &'a str,
+    pub received_at: Timestamp,
+    pub event_ts: Timestamp,
+    pub skew_ms: i64,
+    pub wire_format: WireFormat,
+    pub country: Option<&'a str>,
+    pub asn: u32,
+    pub client_net: &'a str,
+    /// 0 is not written.
+    pub ingest_seq: u64,
+}
+
 impl<'a> From<&'a AcceptedEvent> for AcceptedRef<'a> {
     fn from(accepted: &'a AcceptedEvent) -> Self {
         Self {

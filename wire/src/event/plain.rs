@@ -6,6 +6,7 @@
 
 mod scan;
 
+use super::verbatim::Verbatim;
 use super::{AcceptedRef, Consent, EventRef, EventType, MAX_BITRATE_KBPS, MAX_MEDIA_MS, MAX_TEXT, WireFormat};
 use crate::id::{is_printable, is_slug};
 use crate::{DecisionId, EventId, Timestamp};
@@ -60,7 +61,7 @@ fn position(names: &[&str], expected: usize, name: &str) -> Option<usize> {
 }
 
 members! { EventDraft<'a> {
-    "event_id" => event_id: EventId = uuid,
+    "event_id" => event_id: EventId = Scanner::uuid,
     "type" => event_type: EventType = event_type,
     "session_id" => session_id: &'a str = id,
     "track_id" => track_id: &'a str = id,
@@ -81,7 +82,7 @@ members! { EventDraft<'a> {
     "app_version" => app_version: &'a str = text,
     "pop" => pop: &'a str = slug,
     "edge_id" => edge_id: &'a str = slug,
-    "decision_id" => decision_id: DecisionId = |json| uuid(json).map(DecisionId),
+    "decision_id" => decision_id: DecisionId = |json| json.uuid().map(DecisionId),
     "cache_status" => cache_status: &'a str = text,
     "error_code" => error_code: &'a str = text,
     "consent" => consent: Consent = consent,
@@ -135,10 +136,6 @@ fn event<'a>(json: &mut Scanner<'a>) -> Option<EventRef<'a>> {
     })
 }
 
-fn uuid(json: &mut Scanner<'_>) -> Option<EventId> {
-    EventId::try_parse(json.text()?).ok()
-}
-
 fn id<'a>(json: &mut Scanner<'a>) -> Option<&'a str> {
     json.text().filter(|text| is_printable(text))
 }
@@ -170,6 +167,30 @@ fn wire_format(json: &mut Scanner<'_>) -> Option<WireFormat> {
     WireFormat::ALL.into_iter().find(|known| known.as_str() == text)
 }
 
+/// A plain event, with itself as it was written where we would write it so but for the order of its members.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlainEvent<'a> {
+    pub event: EventRef<'a>,
+    pub verbatim: Option<Verbatim<'a>>,
+}
+
+impl<'a> PlainEvent<'a> {
+    /// One event and nothing else; none where it is not plain.
+    #[must_use]
+    pub fn read(json: &'a [u8]) -> Option<Self> {
+        let mut json = Scanner::of(json)?;
+        let event = Self::next(&mut json)?;
+        json.end().map(|()| event)
+    }
+
+    fn next(json: &mut Scanner<'a>) -> Option<Self> {
+        let begin = json.begin()?;
+        let event = event(json)?;
+        let verbatim = json.as_we_write(begin).map(|json| Verbatim::new(json, event.user_id, event.anon_id));
+        Some(Self { event, verbatim })
+    }
+}
+
 /// The events of a body: one, or an array of them.
 #[derive(Debug)]
 pub struct PlainEvents<'a> {
@@ -195,17 +216,17 @@ impl<'a> PlainEvents<'a> {
         Some(Self { json, state })
     }
 
-    fn step(&mut self) -> Option<Option<EventRef<'a>>> {
+    fn step(&mut self) -> Option<Option<PlainEvent<'a>>> {
         let event = match self.state {
             State::Ended => return Some(None),
-            State::One | State::First => event(&mut self.json)?,
+            State::One | State::First => PlainEvent::next(&mut self.json)?,
             State::More if self.json.mark(b']').is_some() => {
                 self.state = State::Ended;
                 return self.json.end().map(|()| None);
             }
             State::More => {
                 self.json.mark(b',')?;
-                event(&mut self.json)?
+                PlainEvent::next(&mut self.json)?
             }
         };
         if self.state == State::One {
@@ -219,7 +240,7 @@ impl<'a> PlainEvents<'a> {
 }
 
 impl<'a> Iterator for PlainEvents<'a> {
-    type Item = Result<EventRef<'a>, NotPlain>;
+    type Item = Result<PlainEvent<'a>, NotPlain>;
 
     /// After a [`NotPlain`] all of the body is to be read in the general way, for that may refuse it as a whole.
     fn next(&mut self) -> Option<Self::Item> {
@@ -234,12 +255,10 @@ impl<'a> Iterator for PlainEvents<'a> {
 }
 
 impl<'a> EventRef<'a> {
-    /// One event and nothing else; none where it is not plain.
+    /// As [`PlainEvent::read`].
     #[must_use]
     pub fn read(json: &'a [u8]) -> Option<Self> {
-        let mut json = Scanner::of(json)?;
-        let event = event(&mut json)?;
-        json.end().map(|()| event)
+        PlainEvent::read(json).map(|plain| plain.event)
     }
 }
 

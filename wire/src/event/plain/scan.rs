@@ -1,5 +1,8 @@
 //! The plain part of JSON, token by token. None says that the next one is of another kind, or wrong.
 
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
 use crate::Timestamp;
 
 /// A text of JSON, and how far it is read.
@@ -7,6 +10,8 @@ use crate::Timestamp;
 pub(super) struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    /// Something since the last [`Scanner::begin`] is not written as we write it.
+    otherwise: bool,
 }
 
 /// Bytes that stand for themselves in a text: visible ASCII and the space, without quote and backslash.
@@ -46,7 +51,7 @@ fn others(eight: u64) -> u64 {
 impl<'a> Scanner<'a> {
     /// None where the bytes are no UTF-8.
     pub(super) fn of(json: &'a [u8]) -> Option<Self> {
-        Some(Self { text: std::str::from_utf8(json).ok()?, at: 0 })
+        Some(Self { text: std::str::from_utf8(json).ok()?, at: 0, otherwise: false })
     }
 
     fn rest(&self) -> &'a [u8] {
@@ -57,10 +62,26 @@ impl<'a> Scanner<'a> {
     fn peek(&mut self) -> Option<u8> {
         loop {
             match *self.text.as_bytes().get(self.at)? {
-                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+                b' ' | b'\n' | b'\r' | b'\t' => {
+                    self.at += 1;
+                    self.otherwise = true;
+                }
                 byte => return Some(byte),
             }
         }
+    }
+
+    /// Where the next value begins.
+    pub(super) fn begin(&mut self) -> Option<usize> {
+        self.peek()?;
+        self.otherwise = false;
+        Some(self.at)
+    }
+
+    /// What was read since `begin`, where all of it is written as we write it: without white space, instants and ids in
+    /// their one form.
+    pub(super) fn as_we_write(&self, begin: usize) -> Option<&'a str> {
+        self.text.get(begin..self.at).filter(|_| !self.otherwise)
     }
 
     pub(super) fn mark(&mut self, mark: u8) -> Option<()> {
@@ -120,10 +141,22 @@ impl<'a> Scanner<'a> {
 
     /// RFC 3339, or epoch milliseconds.
     pub(super) fn time(&mut self) -> Option<Timestamp> {
-        match self.peek()? {
-            b'"' => Timestamp::from_text(self.text()?),
-            _ => Timestamp::from_millis(self.signed()?),
+        if self.peek()? == b'"' {
+            let text = self.text()?;
+            return Timestamp::from_our_text(text).or_else(|| {
+                self.otherwise = true;
+                Timestamp::from_text(text)
+            });
         }
+        self.otherwise = true;
+        Timestamp::from_millis(self.signed()?)
+    }
+
+    /// In any of its forms.
+    pub(super) fn uuid(&mut self) -> Option<Uuid> {
+        let text = self.text()?;
+        self.otherwise |= text.len() != Hyphenated::LENGTH || text.bytes().any(|byte| byte.is_ascii_uppercase());
+        Uuid::try_parse(text).ok()
     }
 }
 

@@ -19,9 +19,16 @@ fn written(accepted: &AcceptedRef<'_>) -> String {
 
 /// What the general way says of the same bytes.
 fn agrees(json: &[u8]) {
-    if let Some(event) = EventRef::read(json) {
+    if let Some(PlainEvent { event, verbatim }) = PlainEvent::read(json) {
         let parsed = Event::parse(json).unwrap();
         assert_eq!(event, EventRef::from(&parsed), "{}", String::from_utf8_lossy(json));
+        let Some(verbatim) = verbatim else { return };
+        let (mut copied, mut written) = (Vec::new(), Vec::new());
+        verbatim.write(event.user_id, event.anon_id, &mut copied);
+        event.write(&mut written);
+        assert_eq!(String::from_utf8_lossy(&copied), String::from_utf8_lossy(json.trim_ascii()));
+        let members = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).unwrap();
+        assert_eq!(members(&copied), members(&written));
     }
     if let Some(accepted) = AcceptedRef::read(json) {
         let parsed: AcceptedEvent = crate::field::parse(json).unwrap();
@@ -96,6 +103,34 @@ fn what_is_not_plain_is_left_alone_and_what_is_means_the_same() {
     assert!(EventRef::read(event.replace(",\"seq\"", ",,\"seq\"").as_bytes()).is_none());
     assert!(EventRef::read(event.replace("}", ",}").as_bytes()).is_none());
     assert!(EventRef::read(event.replace("}", ",\"mood\":1}").as_bytes()).is_none());
+}
+
+#[test]
+fn what_is_written_otherwise_is_no_copy() {
+    let event = serde_json::to_string(&golden().event).unwrap();
+    fn verbatim(json: &str) -> Option<Verbatim<'_>> {
+        PlainEvent::read(json.as_bytes()).unwrap().verbatim
+    }
+    let copy = verbatim(&event).unwrap();
+    let mut json = Vec::new();
+    copy.write(Some("1:u"), Some(""), &mut json);
+    let ids = [golden().event.user_id.unwrap(), golden().event.anon_id.unwrap()];
+    let expected = event.replace(&format!("{:?}", ids[0]), "\"1:u\"").replace(&format!("{:?}", ids[1]), "\"\"");
+    assert_eq!(String::from_utf8(json).unwrap(), expected);
+    assert_eq!(copy.length(), event.len() - ids[0].len() - ids[1].len());
+    assert!(verbatim(&format!("\n{event} ")).is_some());
+    let id = golden().event.event_id;
+    for (ours, other) in [
+        (",\"seq\"".to_owned(), ", \"seq\"".to_owned()),
+        ("}".to_owned(), " }".to_owned()),
+        (id.to_string(), id.simple().to_string()),
+        (id.to_string(), id.to_string().to_uppercase()),
+        (golden().event.client_ts.to_string(), golden().event.client_ts.to_string().replace('Z', "+00:00")),
+        (format!("\"{}\"", golden().event.client_ts), golden().event.client_ts.as_millis().to_string()),
+    ] {
+        assert!(event.contains(&ours), "{ours}");
+        assert_eq!(verbatim(&event.replace(&ours, &other)), None, "{other}");
+    }
 }
 
 #[test]
