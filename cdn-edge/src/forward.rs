@@ -134,7 +134,7 @@ pub fn was_https(headers: &HeaderMap) -> bool {
 }
 
 /// Leaves out what is for the connection that a message came by.
-fn end_to_end(headers: &mut HeaderMap) {
+pub(crate) fn end_to_end(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

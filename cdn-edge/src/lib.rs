@@ -24,7 +24,7 @@
 //! once; what was asked for before a purge is not served after it, also after a kill. Memory, disk, queues, requests to the origin and who waits for them are bounded, each where it is declared;
 //! what finds no room is refused at once, and hits never are for the sake of misses.
 //!
-//! Not promised: interim answers (1xx) end here, for hyper's server cannot send them; connections are
+//! Not promised: interim answers (1xx) reach who reads over HTTP/1.1 alone, for hyper's server cannot send them; connections are
 //! not upgraded; trailers are passed on but not stored; parts of a chunk live in memory only, so a
 //! restart forgets them; a kill loses the delivery records of its last 10 ms and of answers under way; of an origin's answer without a strong validator nothing more can be
 //! fetched, so a part of it that was lost is an error to whoever is reading and a miss to the next; the
@@ -46,6 +46,7 @@ pub mod forward;
 pub mod freshness;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod interim;
 pub mod key;
 pub mod library;
 pub mod load;

@@ -168,7 +168,15 @@ impl Library {
             true => self.gateway.own(&key.as_ref().as_ref(), &Vec::new()),
             false => HeaderMap::new(),
         };
-        Wish { key, headers, wants, asked: RequestDirectives::default(), since: self.changes(), asking: self.ask() }
+        Wish {
+            key,
+            headers,
+            wants,
+            asked: RequestDirectives::default(),
+            since: self.changes(),
+            asking: self.ask(),
+            interim: None,
+        }
     }
 
     /// How often anything that is held was changed by an unsafe method: whoever asks the origin remembers it, for an

@@ -22,6 +22,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use wire::EdgeId;
 
+use crate::interim::Interim;
 use crate::key::CacheKey;
 use crate::metrics::Metrics;
 use crate::shield::Shield;
@@ -65,12 +66,14 @@ pub struct Ask {
     pub body: Upload,
     /// It changed a while ago, and other edges may not know yet.
     pub renew: bool,
+    /// Where interim answers go; none where nobody is there for them.
+    pub interim: Option<Interim>,
 }
 
 impl Ask {
     #[must_use]
     pub fn get(key: Arc<CacheKey>, headers: HeaderMap) -> Self {
-        Self { method: Method::GET, key, headers, body: Upload::none(), renew: false }
+        Self { method: Method::GET, key, headers, body: Upload::none(), renew: false, interim: None }
     }
 }
 

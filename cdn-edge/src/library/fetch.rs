@@ -82,7 +82,8 @@ impl Library {
 
     async fn fetch_cold(&self, wish: &Wish, why: Forward) -> Fetched {
         if self.origin.is_web() {
-            return match self.ask_upstream(Ask::get(wish.key.clone(), wish.cold_web())).await {
+            let ask = Ask { interim: wish.interim.clone(), ..Ask::get(wish.key.clone(), wish.cold_web()) };
+            return match self.ask_upstream(ask).await {
                 Ok(answer) => self.take(wish, answer, why, How::Cold(why)),
                 Err(error) => Fetched::failed(error),
             };
@@ -211,6 +212,7 @@ impl Library {
         let asked_for = held.head().life().is_fresh(now);
         let why = if asked_for { Forward::Request } else { Forward::Stale };
         let mut ask = Ask::get(wish.key.clone(), self.revalidation(wish, &held));
+        ask.interim.clone_from(&wish.interim);
         if !self.origin.is_web() && held.size().is_some_and(|size| size > 0) {
             // A bucket that does not know conditions shows its validator by one byte as well.
             ask.headers.insert(header::RANGE, crate::origin::range_value(&(0..1)));

@@ -83,6 +83,7 @@ impl Library {
             asked: RequestDirectives::default(),
             since: self.changes(),
             asking,
+            interim: None,
         };
         let mut fetched = self.take(&wish, answer, Forward::Method, How::Cold(Forward::Method));
         fetched.follow();

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use super::aligned;
 use crate::directives::RequestDirectives;
 use crate::fill::run::RUN;
+use crate::interim::Interim;
 use crate::key::CacheKey;
 use crate::loops::CDN_LOOP;
 use crate::object::CHUNK;
@@ -25,6 +26,8 @@ pub struct Wish {
     pub since: u64,
     /// As of which purge.
     pub asking: Asking,
+    /// The client to whom interim answers go.
+    pub interim: Option<Interim>,
 }
 
 /// What of the body.

@@ -2,8 +2,7 @@
 //!
 //! What is asked is asked once. Only a request without a body, of a safe method, is sent a second
 //! time, and only where a connection ended before the first byte of an answer (RFC 9110, section
-//! 9.2.2). Redirects are answers like any other. Interim answers (1xx) end here: hyper's server cannot send
-//! them, but for the 100 with which it takes a body.
+//! 9.2.2). Redirects are answers like any other. Interim answers (1xx) go to whoever the request names for them.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use anyhow::Context;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
+use hyper::ext::on_informational;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
@@ -101,9 +101,13 @@ impl WebOrigin {
     }
 
     async fn exchange(&self, ask: Ask) -> Result<Response<Incoming>, OriginError> {
-        let Ask { method, key, headers, body, .. } = ask;
+        let Ask { method, key, headers, body, interim, .. } = ask;
         let again = (body.is_none() && may_repeat(&method)).then(|| headers.clone());
-        let first = self.send(self.request(method.clone(), &key, headers, body)?).await;
+        let mut request = self.request(method.clone(), &key, headers, body)?;
+        if let Some(interim) = interim {
+            on_informational(&mut request, move |answer| interim.pass(answer.status(), answer.headers()));
+        }
+        let first = self.send(request).await;
         match (first, again) {
             (Err(Failure::Lost), Some(headers)) => {
                 let request = self.request(method, &key, headers, Upload::none())?;

@@ -23,6 +23,7 @@ use crate::body::EdgeBody;
 use crate::delivery::cmcd;
 use crate::delivery::transcript::{Arrival, Transcript};
 use crate::directives::RequestDirectives;
+use crate::interim::{Interim, Interims};
 use crate::key::KeyRef;
 use crate::origin::upload::Upload;
 use crate::range::Ranges;
@@ -45,6 +46,8 @@ pub struct Answerer {
     pub tcp: Option<Arc<Tcp>>,
     /// The connection is TLS.
     pub https: bool,
+    /// None where interim answers cannot be sent.
+    pub interims: Option<Interims>,
 }
 
 /// What is answered.
@@ -145,6 +148,11 @@ impl Answerer {
             answered.say(cmsd::DYNAMIC, &cmsd::dynamic(&self.shared.edge, &tcp));
         }
         answered
+    }
+
+    /// Where what an origin says before its answer goes.
+    pub(super) fn interim(&self) -> Option<Interim> {
+        self.interims.as_ref().map(Interims::of_request)
     }
 
     /// The client asks faster than it may. Another edge asks for many.

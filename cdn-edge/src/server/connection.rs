@@ -24,6 +24,7 @@ use super::meter::{Meter, MeteredIo};
 use super::rewound::Rewound;
 use super::streams::{OnThisThread, STREAMS, Streams, Weary};
 use super::tcp::{Tcp, Wire};
+use crate::interim::Interims;
 
 /// What a response holds beside the socket: with more, hyper would take a second chunk before the
 /// first has left.
@@ -94,6 +95,7 @@ async fn serve(
         place,
         tcp: None,
         https,
+        interims: None,
     };
     // A head's time is also what a handshake or a preface may take.
     let patience = shared.http.header_timeout.0;
@@ -141,7 +143,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
 ) {
     let shared = answerer.shared.clone();
     let tcp = Arc::new(Tcp::new(&stream, shared.deliveries.wanted() || shared.cmsd));
-    let answerer = Answerer { tcp: Some(tcp.clone()), ..answerer };
+    let answerer = Answerer { tcp: Some(tcp.clone()), interims: Some(Interims::default()), ..answerer };
     let stream = match h1::serve(&mut stream, &answerer, &tcp, &stop, HEAD).await {
         h1::End::Closed => return,
         h1::End::Unusual(read) => Rewound::new(read, stream),
@@ -154,7 +156,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
         .header_read_timeout(shared.http.header_timeout.0)
         .max_buf_size(BUFFER)
         .max_header_size(HEAD);
-    let answerer = Arc::new(answerer);
+    let answerer = Arc::new(Answerer { interims: None, ..answerer });
     let service = service_fn(move |request| {
         let (answerer, meter) = (answerer.clone(), meter.clone());
         async move { Ok::<_, Infallible>(answerer.answer_metered(request, &meter).await) }

@@ -121,16 +121,7 @@ async fn until(mut timer: Pin<&mut Sleep>, due: Instant) {
 impl<S: AsyncRead + AsyncWrite + Wire + Unpin> Lane<'_, S> {
     async fn answer(&mut self, request: &mut Parts, after: After) -> Result<(), Gone> {
         let is_head = request.method == Method::HEAD;
-        let answering = self.answerer.answer(request, Upload::none());
-        let answered = {
-            let mut answering = pin!(answering);
-            let answered: Answered = tokio::select! {
-                biased;
-                answered = answering.as_mut() => answered,
-                () = left(self.stream, &mut self.buffer) => return Err(Gone::Left),
-            };
-            answered
-        };
+        let answered = self.wait(request).await?;
         let framing = framing(is_head, Version::HTTP_11, &answered.response);
         self.out.clear();
         render(&mut self.out, &answered, Some(framing).filter(|_| !is_head), after);
@@ -171,6 +162,32 @@ impl<S: AsyncRead + AsyncWrite + Wire + Unpin> Lane<'_, S> {
         }
         outgoing.complete = true;
         Ok(())
+    }
+
+    /// The answer; what the origin says before it is passed on before it.
+    async fn wait(&mut self, request: &mut Parts) -> Result<Answered, Gone> {
+        let interims = self.answerer.interims.as_ref().expect("a connection that is served here has them");
+        interims.begin();
+        let mut answering = pin!(self.answerer.answer(request, Upload::none()));
+        let answered = loop {
+            let head = tokio::select! {
+                biased;
+                answered = answering.as_mut() => break answered,
+                head = interims.next() => head,
+                () = left(self.stream, &mut self.buffer) => return Err(Gone::Left),
+            };
+            self.interim(&head).await?;
+        };
+        // Both may have come at once.
+        while let Some(head) = interims.take() {
+            self.interim(&head).await?;
+        }
+        Ok(answered)
+    }
+
+    async fn interim(&mut self, head: &[u8]) -> Result<(), Gone> {
+        let written = tokio::time::timeout(self.answerer.shared.write_timeout, self.stream.write_all(head)).await;
+        Ok(written.map_err(|_| Gone::Left)??)
     }
 
     /// The next bytes of a body.

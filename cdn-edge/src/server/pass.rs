@@ -42,7 +42,9 @@ impl Answerer {
             headers.remove(header::CONTENT_LENGTH);
         }
         let (since, asking) = (self.shared.library.changes(), self.shared.library.ask());
-        let ask = Ask { method: method.clone(), key: key.clone(), headers: headers.clone(), body, renew: false };
+        let interim = self.interim();
+        let ask =
+            Ask { method: method.clone(), key: key.clone(), headers: headers.clone(), body, renew: false, interim };
         let answer = match self.shared.library.origin.ask(ask).await {
             Ok(answer) => answer,
             Err(error) => return self.failed(wanted, Subject::Key(key), &error.into()),
@@ -56,7 +58,7 @@ impl Answerer {
         let why = if method == Method::HEAD { Forward::UriMiss } else { Forward::Method };
         match method {
             Method::HEAD => {
-                let wish = Wish { key, headers, wants: Wants::Head, asked: wanted.asked, since, asking };
+                let wish = Wish { key, headers, wants: Wants::Head, asked: wanted.asked, since, asking, interim: None };
                 library.note_head(&wish, &answer);
                 self.passed(wanted, answer, why)
             }
@@ -86,7 +88,7 @@ impl Answerer {
         }
         cache_status::of_passed(&mut headers, &self.shared.edge, why, status);
         let response = match status {
-            // 101 was not asked for, and hyper sends no other interim answer.
+            // 101 was not asked for.
             status if status.is_informational() => respond::problem(&respond::senseless()),
             _ => respond::answer(status, headers, EdgeBody::Passed(Box::new(body))),
         };

@@ -95,6 +95,7 @@ impl Answerer {
             asked: wanted.asked,
             since: library.changes(),
             asking: library.ask(),
+            interim: self.interim(),
         }
     }
 

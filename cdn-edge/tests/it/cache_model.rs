@@ -208,7 +208,9 @@ impl Round {
 
     /// What an answer is, once each of its bytes has been looked at.
     fn seen(&self, key: usize, lang: usize, got: &client::Got, head: bool) -> Seen {
-        let told = got.header("cache-status").contains("; hit");
+        let status = got.header("cache-status");
+        // Who comes while the last bytes of a fill are being put away is told that it joined it.
+        let told = (!status.contains("; collapsed")).then(|| status.contains("; hit"));
         if !matches!(got.status.as_u16(), 200 | 206 | 304) {
             return Seen { got: Got::Failed(got.status.as_u16()), asks: None, hit: told };
         }

@@ -12,6 +12,7 @@ mod disk;
 mod failures;
 mod fleet;
 mod http2;
+mod interim;
 mod killed;
 mod model;
 mod overload;

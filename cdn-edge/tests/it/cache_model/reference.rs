@@ -56,7 +56,7 @@ pub(crate) struct Seen {
     /// Requests to the origin; none where several requests share them.
     pub(crate) asks: Option<usize>,
     /// `Cache-Status` says so.
-    pub(crate) hit: bool,
+    pub(crate) hit: Option<bool>,
 }
 
 /// What may come of it in one world.
@@ -184,7 +184,7 @@ impl Outcome {
             (Got::Broken(version), Got::Version(seen)) => ask.head && version == seen,
             (wanted, seen) => wanted == seen,
         };
-        same && asks && self.hit.is_none_or(|hit| seen.asks.is_none() || hit == seen.hit)
+        same && asks && self.hit.is_none_or(|hit| seen.asks.is_none() || seen.hit.is_none_or(|seen| seen == hit))
     }
 }
 
