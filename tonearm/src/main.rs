@@ -19,20 +19,8 @@ mod warm;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tikv_jemallocator::Jemalloc;
 
 use cli::{Cli, Command};
-
-/// Keeps what is small apart from what is large: an edge's chunks come and go between the objects that stay, and with the
-/// system's allocator what goes leaves holes that nothing else fits into, as much again as the cache may take.
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
-
-/// Memory that was given free goes back to the system after a second rather than ten.
-#[allow(unsafe_code, reason = "the allocator reads its configuration from a symbol of this name before `main`")]
-// SAFETY: nothing else has the name, and it is the text that jemalloc expects, with its end.
-#[unsafe(export_name = "_rjem_malloc_conf")]
-static ALLOCATOR_CONFIG: &[u8; 37] = b"dirty_decay_ms:1000,muzzy_decay_ms:0\0";
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
