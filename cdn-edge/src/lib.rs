@@ -46,6 +46,7 @@ pub mod forward;
 pub mod freshness;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod heap;
 pub mod interim;
 pub mod key;
 pub mod library;
