@@ -46,7 +46,6 @@ pub mod forward;
 pub mod freshness;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
-mod heap;
 pub mod interim;
 pub mod key;
 pub mod library;

@@ -23,7 +23,6 @@ use crate::delivery::sender::Sender;
 use crate::delivery::transcript::Deliveries;
 use crate::delivery::{QUEUE, Record};
 use crate::forward::Gateway;
-use crate::heap;
 use crate::library::{Library, Rules};
 use crate::load::{self, Reporter};
 use crate::metrics::Metrics;
@@ -78,7 +77,6 @@ pub fn start(config: Config, shutdown: Shutdown) -> Starting {
 }
 
 async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
-    heap::keep_chunks_apart();
     let health = Health::new("edge");
     let metrics = Arc::new(Metrics::new(&config.edge.id));
     let listeners = server::bind(config.edge.listen, server::threads(&config.edge))?;
