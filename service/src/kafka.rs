@@ -50,8 +50,9 @@ pub fn producer_config(config: &KafkaConfig) -> ClientConfig {
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("compression.type", "lz4")
-        // Long enough to gather what arrives together, short beside a round trip to a player.
-        .set("linger.ms", "2")
+        // Long enough to gather what arrives together, short beside a round trip to a player; the default since Kafka 4.0.
+        // Under single events Kafka has fewer than half as many requests to answer as with 2.
+        .set("linger.ms", "5")
         .set("message.timeout.ms", MESSAGE_TIMEOUT.as_millis().to_string())
         .set("queue.buffering.max.messages", "200000")
         .set("queue.buffering.max.kbytes", "131072");
