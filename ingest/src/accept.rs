@@ -12,7 +12,7 @@ use crate::body::MAX_ELEMENTS;
 use crate::clock::{self, Corrected};
 use crate::geo::Place;
 use crate::message::{Copied, EventMessage, USUAL_BYTES, Written};
-use crate::privacy::{self, Hasher, KeptPlace};
+use crate::privacy::{self, Hasher, KeptPlace, Listener};
 
 /// Why an element is not accepted.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,7 +84,9 @@ pub(crate) fn event<'a>(
     context: &'a Context<'_>,
 ) -> Result<EventMessage<'a>, Refusal> {
     let event = read.map_err(|error| Refusal::bad_field(error, element))?;
-    Ok(EventMessage::Written(written(EventRef::from(&event), context)))
+    let event = EventRef::from(&event);
+    let listener = context.hasher.listener(&event);
+    Ok(EventMessage::Written(written(event, &listener, context)))
 }
 
 /// As [`event`], of an element in JSON of our own.
@@ -119,14 +121,13 @@ fn message<'a>(plain: PlainEvent<'a>, context: &'a Context<'_>) -> EventMessage<
             envelope: envelope(&event, privacy::kept_place(&event, &context.place), context),
             listener,
         }),
-        None => EventMessage::Written(written(event, context)),
+        None => EventMessage::Written(written(event, &listener, context)),
     }
 }
 
-fn written(event: EventRef<'_>, context: &Context<'_>) -> Written {
-    let listener = context.hasher.listener(&event);
+fn written(event: EventRef<'_>, listener: &Listener, context: &Context<'_>) -> Written {
     let envelope = envelope(&event, privacy::kept_place(&event, &context.place), context);
-    let event = privacy::keep(event, &listener);
+    let event = privacy::keep(event, listener);
     let mut payload = Vec::with_capacity(USUAL_BYTES);
     envelope.write(&mut payload, |payload| event.write(payload));
     Written { id: event.event_id, key: event.session_id.to_owned(), payload }
