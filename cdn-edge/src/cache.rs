@@ -10,7 +10,10 @@ pub mod index;
 pub mod index_log;
 pub mod memory;
 pub mod pages;
+mod places;
 pub mod restore;
+pub mod room;
+mod slabs;
 pub mod variants;
 pub mod writer;
 
@@ -122,7 +125,7 @@ impl Cache {
         if let Some(part) = self.in_memory(object, chunk).filter(|part| part.is_whole(object.chunk_len(chunk))) {
             return Some(part.bytes);
         }
-        let bytes = self.disk.read(object, chunk, crc).await?;
+        let bytes = self.memory.room.take_in(self.disk.read(object, chunk, crc).await?);
         self.memory.put(object.id, chunk, Part { start: 0, bytes: bytes.clone() }, true);
         Some(bytes)
     }

@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
 
+use crate::cache::room::Room;
 use crate::object::CHUNK;
 use crate::origin::OriginError;
 
@@ -185,19 +186,19 @@ impl Fill {
     }
 
     /// More bytes of the chunk that is being put together; all of it, where they complete it.
-    fn add(&self, bytes: Bytes, chunk_len: u64) -> Option<Run> {
+    fn add(&self, bytes: Bytes, chunk_len: u64, room: &Room) -> Option<Run> {
         let mut state = self.state();
         state.add(bytes);
-        let whole = (state.have == chunk_len).then(|| state.run());
+        let whole = (state.have == chunk_len).then(|| state.run(room));
         drop(state);
         self.progress.send_modify(|count| *count += 1);
         whole
     }
 
     /// What there is of the chunk that is being put together.
-    fn begun(&self) -> Option<(u32, Run)> {
+    fn begun(&self, room: &Room) -> Option<(u32, Run)> {
         let state = self.state();
-        (state.have > state.base).then(|| (state.at, state.run()))
+        (state.have > state.base).then(|| (state.at, state.run(room)))
     }
 
     /// On to the next chunk, once this one has been handed to the cache.
@@ -252,10 +253,8 @@ impl State {
     }
 
     /// One piece of memory of exactly the size: what the cache holds must be what it counts.
-    fn run(&self) -> Run {
-        let mut bytes = BytesMut::with_capacity((self.have - self.base) as usize);
-        self.pieces.iter().for_each(|piece| bytes.extend_from_slice(&piece.bytes));
-        Run { base: self.base, bytes: bytes.freeze() }
+    fn run(&self, room: &Room) -> Run {
+        Run { base: self.base, bytes: room.gather(self.pieces.iter().map(|piece| &piece.bytes[..])) }
     }
 }
 
@@ -297,6 +296,10 @@ impl Drop for Following {
 mod tests {
     use super::*;
 
+    fn room() -> Room {
+        Room::new(1 << 20)
+    }
+
     fn look(fill: &Fill, chunk: u32, offset: u64) -> String {
         match fill.look(chunk, offset) {
             Look::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -307,9 +310,9 @@ mod tests {
     #[test]
     fn pieces_are_read_at_any_offset() {
         let fill = Fill::new(3 * CHUNK, 5, false);
-        assert!(fill.add(Bytes::from(vec![b'a'; SMALL_PIECE]), CHUNK).is_none());
+        assert!(fill.add(Bytes::from(vec![b'a'; SMALL_PIECE]), CHUNK, &room()).is_none());
         for text in ["bc", "d", "ef"] {
-            assert!(fill.add(Bytes::from_static(text.as_bytes()), CHUNK).is_none());
+            assert!(fill.add(Bytes::from_static(text.as_bytes()), CHUNK, &room()).is_none());
         }
         let small = SMALL_PIECE as u64;
         assert_eq!(look(&fill, 3, small - 1), "a");
@@ -337,9 +340,9 @@ mod tests {
     #[test]
     fn followers_get_what_arrived_and_then_the_failure() {
         let fill = Fill::new(0, 2, false);
-        let whole = fill.add(Bytes::from_static(b"abcd"), 4).unwrap();
+        let whole = fill.add(Bytes::from_static(b"abcd"), 4, &room()).unwrap();
         fill.advance(whole);
-        fill.add(Bytes::from_static(b"ef"), 4);
+        fill.add(Bytes::from_static(b"ef"), 4, &room());
         fill.finish(Err(OriginError::Broken));
         fill.finish(Ok(()));
         assert_eq!((look(&fill, 0, 1), look(&fill, 1, 0)), ("bcd".into(), "ef".into()));
@@ -351,14 +354,14 @@ mod tests {
     #[test]
     fn a_fill_that_begins_within_a_chunk_serves_what_it_has() {
         let fill = Fill::new(CHUNK + 5, 3, false);
-        assert!(fill.add(Bytes::from_static(b"fgh"), CHUNK).is_none());
+        assert!(fill.add(Bytes::from_static(b"fgh"), CHUNK, &room()).is_none());
         assert_eq!(
             (look(&fill, 1, 6), look(&fill, 1, 4), look(&fill, 1, 8)),
             ("gh".into(), "Elsewhere".into(), "Wait".into())
         );
         assert!(fill.serves(1, 5) && !fill.serves(1, 4) && fill.serves(2, 0));
         assert!(!fill.brings(1) && fill.brings(2) && !fill.brings(3));
-        let run = fill.add(Bytes::from_static(b"ij"), 10).unwrap();
+        let run = fill.add(Bytes::from_static(b"ij"), 10, &room()).unwrap();
         assert_eq!((run.base, &run.bytes[..]), (5, &b"fghij"[..]));
         fill.advance(run);
         assert_eq!((look(&fill, 1, 9), look(&fill, 1, 2)), ("j".into(), "Elsewhere".into()));

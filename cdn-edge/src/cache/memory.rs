@@ -1,12 +1,9 @@
 //! Chunks in memory, within a budget of bytes. What is asked for often stays through a scan ([`super::fifo`]).
-//!
-//! A large chunk moves to [`Pages`] when it is first read: the copy is the one that sending it would have taken.
 
-use std::sync::Arc;
+use bytes::Bytes;
 
 use super::fifo::{Change, S3Fifo, Weigh};
-use super::pages::{LEAST, Pages};
-use bytes::{Bytes, BytesMut};
+use super::room::Room;
 
 /// What an entry takes beside its bytes: its slot in a table that is two thirds full, its place in a queue, and what
 /// counts the references to the bytes. Without it a million tiny objects would take more than their budget.
@@ -39,7 +36,7 @@ impl Part {
     }
 
     /// Both as one where they touch, else the longer.
-    fn joined(self, other: Self) -> Self {
+    fn joined(self, other: Self, room: &Room) -> Self {
         let (first, second) = if self.start <= other.start { (self, other) } else { (other, self) };
         if first.end() >= second.end() {
             return first;
@@ -47,10 +44,8 @@ impl Part {
         if first.end() < u64::from(second.start) {
             return if first.bytes.len() >= second.bytes.len() { first } else { second };
         }
-        let mut bytes = BytesMut::with_capacity((second.end() - u64::from(first.start)) as usize);
-        bytes.extend_from_slice(&first.bytes);
-        bytes.extend_from_slice(&second.bytes[(first.end() - u64::from(second.start)) as usize..]);
-        Self { start: first.start, bytes: bytes.freeze() }
+        let rest = &second.bytes[(first.end() - u64::from(second.start)) as usize..];
+        Self { start: first.start, bytes: room.gather([&first.bytes, rest].into_iter()) }
     }
 }
 
@@ -63,15 +58,15 @@ struct Chunk {
 
 impl Weigh for Chunk {
     fn weight(&self) -> u32 {
-        u32::try_from(self.part.bytes.len() + ENTRY_BYTES).unwrap_or(u32::MAX)
+        u32::try_from(Room::taken(self.part.bytes.len()) + ENTRY_BYTES).unwrap_or(u32::MAX)
     }
 }
 
 #[derive(Debug)]
 pub struct Memory {
     chunks: S3Fifo<Chunk>,
-    /// None where the system has none.
-    pages: Option<Arc<Pages>>,
+    /// Where the bytes of all parts are to lie.
+    pub room: Room,
 }
 
 /// Nobody but us chooses the numbers of objects, so that any mixture will do.
@@ -88,9 +83,7 @@ fn is(object: u64, chunk: u32) -> impl Fn(&Chunk) -> bool {
 impl Memory {
     #[must_use]
     pub fn new(budget: u64) -> Self {
-        let pages =
-            Pages::new(budget).inspect_err(|error| tracing::warn!(%error, "large answers are copied to sockets"));
-        Self { chunks: S3Fifo::new(budget), pages: pages.ok() }
+        Self { chunks: S3Fifo::new(budget), room: Room::new(budget) }
     }
 
     fn change(&self, object: u64, number: u32, with: impl FnOnce(Option<&Part>) -> Change<Part>) {
@@ -113,33 +106,7 @@ impl Memory {
     /// For what is then sent.
     #[must_use]
     pub fn read(&self, object: u64, chunk: u32) -> Option<Part> {
-        let part = self.chunks.get(hash(object, chunk), is(object, chunk))?.part;
-        match &self.pages {
-            Some(pages) if part.bytes.len() >= LEAST && pages.place(&part.bytes).is_none() => {
-                Some(self.moved(pages, (object, chunk), part))
-            }
-            _ => Some(part),
-        }
-    }
-
-    /// What of memory sockets can take as it is.
-    #[must_use]
-    pub fn pages(&self) -> Option<&Pages> {
-        self.pages.as_deref()
-    }
-
-    #[cold]
-    fn moved(&self, pages: &Arc<Pages>, key: (u64, u32), part: Part) -> Part {
-        let Some(bytes) = pages.keep(&part.bytes) else { return part };
-        let moved = Part { bytes, ..part };
-        // Not in the place of anything else: it may have been removed or have grown meanwhile.
-        self.change(key.0, key.1, |held| match held {
-            Some(held) if held.start == moved.start && held.bytes.len() == moved.bytes.len() => {
-                Change::Put(moved.clone())
-            }
-            _ => Change::None,
-        });
-        moved
+        self.chunks.get(hash(object, chunk), is(object, chunk)).map(|held| held.part)
     }
 
     #[must_use]
@@ -152,7 +119,7 @@ impl Memory {
         let mut joined = part;
         self.change(object, chunk, |held| {
             if let Some(held) = held.filter(|_| !whole) {
-                joined = held.clone().joined(joined.clone());
+                joined = held.clone().joined(joined.clone(), &self.room);
             }
             Change::Put(joined.clone())
         });
@@ -176,6 +143,7 @@ mod tests {
 
     #[test]
     fn parts_join_where_they_touch() {
+        let room = Room::new(1 << 20);
         let part = |start: u32, text: &'static str| Part { start, bytes: Bytes::from_static(text.as_bytes()) };
         for (one, other, wanted) in [
             (part(0, "abc"), part(3, "def"), part(0, "abcdef")),
@@ -184,8 +152,8 @@ mod tests {
             (part(0, "ab"), part(3, "def"), part(3, "def")),
             (part(0, "abc"), part(9, "z"), part(0, "abc")),
         ] {
-            assert_eq!(one.clone().joined(other.clone()), wanted);
-            assert_eq!(other.joined(one), wanted);
+            assert_eq!(one.clone().joined(other.clone(), &room), wanted);
+            assert_eq!(other.joined(one, &room), wanted);
         }
         assert_eq!(part(2, "cde").from(3).as_deref(), Some(&b"de"[..]));
         assert!(part(2, "cde").from(1).is_none() && part(2, "cde").from(5).is_none());

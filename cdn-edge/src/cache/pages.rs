@@ -7,12 +7,13 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
 
+use super::places::Places;
 use crate::object::CHUNK;
 
 /// Below this a copy is cheaper than a second system call.
@@ -26,14 +27,6 @@ pub struct Pages {
     places: Mutex<Places>,
 }
 
-#[derive(Debug)]
-struct Places {
-    given_back: Vec<u32>,
-    /// From here on none was ever taken.
-    fresh: u32,
-    all: u32,
-}
-
 impl Pages {
     /// Room for as many bytes. Takes address space, and memory only as it is filled.
     ///
@@ -44,19 +37,24 @@ impl Pages {
         let file = File::from(memfd_create("tonearm-cache", MemfdFlags::CLOEXEC)?);
         file.set_len(u64::from(all) * CHUNK)?;
         let map = map(&file)?;
-        Ok(Arc::new(Self { file, map, places: Mutex::new(Places { given_back: Vec::new(), fresh: 0, all }) }))
+        Ok(Arc::new(Self { file, map, places: Mutex::new(Places::new(all)) }))
     }
 
-    /// A copy of a chunk's bytes here; none where they are too few or there is no room.
+    /// A copy of these, one behind another; none where they are too few, more than a chunk, or there is no room.
     #[must_use]
-    pub fn keep(self: &Arc<Self>, bytes: &[u8]) -> Option<Bytes> {
-        if bytes.len() < LEAST || bytes.len() as u64 > CHUNK {
+    pub fn keep<'a>(self: &Arc<Self>, parts: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Bytes> {
+        let length = parts.clone().map(<[u8]>::len).sum();
+        if length < LEAST || length as u64 > CHUNK {
             return None;
         }
-        let place = self.take()?;
-        let kept = Kept { pages: self.clone(), place, length: bytes.len() };
-        // Where this fails, what was written is given back.
-        self.file.write_all_at(bytes, start(place)).ok()?;
+        let place = self.places().take()?;
+        let kept = Kept { pages: self.clone(), place, length };
+        let mut at = start(place);
+        for part in parts {
+            // Where this fails, what was written is given back.
+            self.file.write_all_at(part, at).ok()?;
+            at += part.len() as u64;
+        }
         Some(Bytes::from_owner(kept))
     }
 
@@ -72,14 +70,8 @@ impl Pages {
         &self.file
     }
 
-    fn take(&self) -> Option<u32> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = places.given_back.pop() {
-            return Some(place);
-        }
-        let place = Some(places.fresh).filter(|fresh| *fresh < places.all)?;
-        places.fresh += 1;
-        Some(place)
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -113,8 +105,7 @@ impl Drop for Kept {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         // A place that keeps its pages is never taken again.
         if fallocate(&self.pages.file, flags, start(self.place), CHUNK).is_ok() {
-            let mut places = self.pages.places.lock().unwrap_or_else(PoisonError::into_inner);
-            places.given_back.push(self.place);
+            self.pages.places().give_back(self.place);
         }
     }
 }
@@ -134,8 +125,9 @@ mod tests {
         let pages = Pages::new(4 * CHUNK).unwrap();
         let blocks = || pages.file.metadata().unwrap().blocks() * 512;
         let whole = vec![7; CHUNK as usize];
-        let kept = pages.keep(&whole).unwrap();
-        let other = pages.keep(&whole[..LEAST + 1]).unwrap();
+        let keep = |bytes: &[u8]| pages.keep([bytes].into_iter());
+        let kept = keep(&whole).unwrap();
+        let other = keep(&whole[..LEAST + 1]).unwrap();
         assert_eq!((&kept[..], other.len()), (&whole[..], LEAST + 1));
         assert_eq!(pages.place(&kept.slice(5..)), Some(5));
         assert_eq!(pages.place(&other), Some(CHUNK));
@@ -151,12 +143,13 @@ mod tests {
     #[test]
     fn there_is_no_more_room_than_there_is() {
         let pages = Pages::new(2 * LEAST as u64).unwrap();
+        let keep = |bytes: &[u8]| pages.keep([bytes].into_iter());
         let bytes = [1; LEAST];
-        let kept = [pages.keep(&bytes).unwrap(), pages.keep(&bytes).unwrap()];
-        assert!(pages.keep(&bytes).is_none());
+        let kept = [keep(&bytes).unwrap(), pages.keep([&bytes[..9], &bytes[9..]].into_iter()).unwrap()];
+        assert!(kept[0] == kept[1] && keep(&bytes).is_none());
         drop(kept);
-        assert_eq!(pages.keep(&[2; LEAST]).unwrap()[..], [2; LEAST]);
-        assert!(pages.keep(&bytes[1..]).is_none() && pages.keep(&vec![0; CHUNK as usize + 1]).is_none());
+        assert_eq!(keep(&[2; LEAST]).unwrap()[..], [2; LEAST]);
+        assert!(keep(&bytes[1..]).is_none() && keep(&vec![0; CHUNK as usize + 1]).is_none());
     }
 
     #[test]
@@ -165,11 +158,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
-        let kept = pages.keep(&[1; LEAST]).unwrap();
+        let keep = |bytes: &[u8]| pages.keep([bytes].into_iter()).unwrap();
+        let kept = keep(&[1; LEAST]);
         let mut at = pages.place(&kept).unwrap();
         assert_eq!(sendfile(&server, pages.file(), Some(&mut at), LEAST).unwrap(), LEAST);
         drop(kept);
-        let next = pages.keep(&[2; LEAST]).unwrap();
+        let next = keep(&[2; LEAST]);
         assert_eq!(pages.place(&next), Some(0), "the same place");
         let mut came = [0; LEAST];
         client.read_exact(&mut came).unwrap();

@@ -126,7 +126,7 @@ fn begin<'a>(library: &'a Library, object: &'a Arc<Object>, fill: &'a Arc<Fill>)
 }
 
 fn conclude(library: &Library, object: &Arc<Object>, fill: &Fill, outcome: Result<(), OriginError>) {
-    if let Some((chunk, run)) = fill.begun() {
+    if let Some((chunk, run)) = fill.begun(&library.cache.memory.room) {
         library.cache.keep(object, chunk, run.base, run.bytes);
     }
     if let Err(error) = &outcome {
@@ -226,7 +226,7 @@ fn at_the_end(
         return Err(OriginError::Broken);
     }
     object.set_size(position);
-    if let Some((chunk, run)) = fill.begun() {
+    if let Some((chunk, run)) = fill.begun(&library.cache.memory.room) {
         library.cache.keep(object, chunk, run.base, run.bytes);
     }
     library.cache.disk.sized(object.clone());
@@ -235,7 +235,7 @@ fn at_the_end(
 
 /// True where the piece completed its chunk.
 async fn take(library: &Library, object: &Arc<Object>, fill: &Fill, at: u32, piece: Bytes) -> bool {
-    let Some(run) = fill.add(piece, object.chunk_len(at)) else { return false };
+    let Some(run) = fill.add(piece, object.chunk_len(at), &library.cache.memory.room) else { return false };
     if !object.combinable {
         // A reader who falls behind could not get it anywhere else.
         library.cache.disk.room().await;

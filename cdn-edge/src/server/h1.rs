@@ -138,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Wire + Unpin> Lane<'_, S> {
             first_byte: None,
             complete: false,
             patience: shared.write_timeout,
-            pages: shared.library.cache.memory.pages(),
+            pages: shared.library.cache.memory.room.pages(),
         };
         if framing != Framing::Length(0) {
             let is_chunk = framing == Framing::Chunked;

@@ -1,6 +1,8 @@
 //! Many objects: what a hit costs and what memory is taken, as their number grows.
 
-use anyhow::{Context, ensure};
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
 use futures_util::future::try_join_all;
 
 use crate::origin::Origin;
@@ -14,6 +16,10 @@ const OBJECTS: usize = 100_000;
 const CONNECTIONS: usize = 16;
 const SECONDS: u32 = 3;
 const ROUNDS: usize = 3;
+/// How long the disk may take to have everything, in seconds.
+const REST_S: u32 = 300;
+/// CPU of a second that is no work, in us.
+const BUSY_US: f64 = 20_000.0;
 /// Of 1 KiB: a million of them is a gigabyte.
 const PATH: &str = "/1024/0/n";
 /// All of them fit into memory: each hit is of the same tier.
@@ -37,6 +43,7 @@ async fn cpu_a_hit(origin: &Origin, objects: usize) -> anyhow::Result<Vec<Figure
     let (mut figures, mut filled, mut first) = (Vec::new(), 0, None);
     for count in [1000, 100_000, 1_000_000].into_iter().filter(|count| *count < objects).chain([objects]) {
         fill(&cache, filled..count).await?;
+        at_rest(&cache).await?;
         filled = count;
         let mut cpu = Vec::new();
         for _ in 0..ROUNDS {
@@ -65,6 +72,19 @@ async fn memory(origin: &Origin, objects: usize) -> anyhow::Result<Figure> {
     let goal = BUDGET_MIB * 1.1 + 32.0 + objects as f64 * 200.0 / f64::from(1 << 20);
     let name = format!("resident after {objects} objects and 10 GiB");
     Ok(Figure::new(name, cache.server.resident_bytes()? / f64::from(1 << 20), "MiB").at_most(goal.round()))
+}
+
+/// Waits until the cache has nothing more to do: what was fetched goes to the disk behind its back, and no hit is to
+/// answer for that.
+async fn at_rest(cache: &Cache) -> anyhow::Result<()> {
+    for _ in 0..REST_S {
+        let before = cache.server.cpu_us()?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if cache.server.cpu_us()? - before < BUSY_US {
+            return Ok(());
+        }
+    }
+    bail!("the cache was still at work after {REST_S} s");
 }
 
 /// Asks for each object once.
