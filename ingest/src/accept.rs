@@ -99,7 +99,8 @@ pub(crate) fn json<'a>(element: &'a [u8], context: &'a Context<'_>) -> Result<Ev
 
 /// All events of a body, where each of them is plain; else none, and the body is to be cut first.
 pub(crate) fn plain<'a>(body: &'a [u8], context: &'a Context<'_>) -> Option<Vec<EventMessage<'a>>> {
-    let mut messages = Vec::new();
+    // Mostly it is one.
+    let mut messages = Vec::with_capacity(1);
     for plain in PlainEvents::of(body)? {
         if messages.len() == MAX_ELEMENTS {
             return None;

@@ -3,20 +3,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::{Method, Request, header};
 use service::http::{Front, Incoming};
-use service::limits;
 
 use crate::server::{EVENTS, Ingest};
 
-pub(crate) struct Direct {
-    pub(crate) ingest: Arc<Ingest>,
-    /// From a request's head to its answer's.
-    pub(crate) timeout: Duration,
-}
+pub(crate) struct Direct(pub(crate) Arc<Ingest>);
 
 impl Front for Direct {
     fn takes(&self, request: &Request<Incoming>) -> bool {
@@ -26,10 +20,6 @@ impl Front for Direct {
 
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response {
         let (head, body) = request.into_parts();
-        let posted = async {
-            let answer = self.ingest.post_events(peer.ip(), &head.uri, &head.headers, body).await;
-            answer.into_response()
-        };
-        limits::bounded(self.timeout, posted).await
+        self.0.post_events(peer.ip(), head.uri, head.headers, body).await.into_response()
     }
 }

@@ -1,10 +1,13 @@
 //! Reading bodies: each bounded by itself, all of them together by the bytes in flight, compressed or not.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::HttpBody;
 use bytes::{Bytes, BytesMut};
+use futures_util::poll;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use service::Problem;
@@ -33,13 +36,14 @@ pub(crate) struct Intake {
     decoders: Arc<Semaphore>,
 }
 
-/// A whole body, inflated; its bytes count as in flight until this is dropped.
+/// A whole body, inflated.
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) body: Bytes,
     /// As it came.
     pub(crate) received: usize,
-    _permit: OwnedSemaphorePermit,
+    /// Its bytes count as in flight until this is dropped.
+    pub(crate) permit: OwnedSemaphorePermit,
 }
 
 impl Intake {
@@ -66,7 +70,12 @@ impl Intake {
         B::Error: Into<axum::BoxError>,
     {
         let encoding = Encoding::of(headers)?;
-        let held = tokio::time::timeout(self.timeout, self.receive(body)).await.map_err(|_| too_slow())??;
+        let mut receiving = pin!(self.receive(body));
+        let held = match poll!(receiving.as_mut()) {
+            // Small bodies come with their heads.
+            Poll::Ready(held) => held?,
+            Poll::Pending => tokio::time::timeout(self.timeout, receiving).await.map_err(|_| too_slow())??,
+        };
         match encoding {
             None => Ok(held),
             Some(encoding) => self.inflate(encoding, held).await,
@@ -86,6 +95,9 @@ impl Intake {
             let frame = frame.map_err(|e| body_problem(e.as_ref(), self.max_body))?;
             let Ok(data) = frame.into_data() else { continue };
             permit.merge(admit(&self.in_flight, data.len())?);
+            if bytes.is_empty() && body.is_end_stream() {
+                return Ok(Held { received: data.len(), body: data, permit });
+            }
             if bytes.is_empty() {
                 // What is announced is mostly true; room for more of it than came is made only so far.
                 let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
@@ -93,7 +105,7 @@ impl Intake {
             }
             bytes.extend_from_slice(&data);
         }
-        Ok(Held { received: bytes.len(), body: bytes.freeze(), _permit: permit })
+        Ok(Held { received: bytes.len(), body: bytes.freeze(), permit })
     }
 
     /// Away from the threads that serve others, where it may take long.
@@ -122,7 +134,7 @@ fn unpack(encoding: Encoding, packed: &Held, limits: Limits, in_flight: &Arc<Sem
         permit.merge(admit(in_flight, bytes)?);
         Ok(())
     })?;
-    Ok(Held { received: packed.received, body: body.into(), _permit: permit })
+    Ok(Held { received: packed.received, body: body.into(), permit })
 }
 
 fn admit(in_flight: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {

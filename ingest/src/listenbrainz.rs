@@ -51,7 +51,7 @@ async fn submit_listens(
         Ok(key) => key,
         Err(problem) => return refused(&problem),
     };
-    let asked = Asked { key: &key, path: uri.path(), headers: &headers, peer: peer.ip() };
+    let asked = Asked { key: key.clone(), uri, headers, peer: peer.ip() };
     let mut answer = ingest.take_listens(&asked, body).await.unwrap_or_else(|problem| refused(&problem));
     if let Some(allowance) = key.allowance() {
         allowance.write_as_listenbrainz(answer.headers_mut(), Timestamp::now());
@@ -90,11 +90,11 @@ impl Ingest {
         self.keys.user(token)?.ok_or_else(|| Problem::unauthorized("Invalid authorization token."))
     }
 
-    async fn take_listens(&self, asked: &Asked<'_>, body: Body) -> Result<Response, Problem> {
+    async fn take_listens(&self, asked: &Asked, body: Body) -> Result<Response, Problem> {
         let received_at = Timestamp::now();
         asked.key.spend(0)?;
         self.road.check()?;
-        let held = self.intake.read(asked.headers, body).await?;
+        let held = self.intake.read(&asked.headers, body).await?;
         metrics::EVENTS.bytes.increment(held.received as u64);
         let submission = match parse(&held.body, received_at) {
             Ok(submission) => submission,

@@ -33,13 +33,10 @@ pub(crate) trait Message {
 
     /// # Errors
     /// 413 when Kafka would not take it.
-    fn fits(self) -> Result<Self, Refusal>
-    where
-        Self: Sized,
-    {
+    fn fits(&self) -> Result<(), Refusal> {
         let bytes = self.key().len() + self.most() + ENVELOPE_BYTES;
         if bytes <= MESSAGE_BYTES {
-            return Ok(self);
+            return Ok(());
         }
         Err(Refusal::too_large(self.id(), bytes, MESSAGE_BYTES))
     }

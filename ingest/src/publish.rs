@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Json;
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use service::Problem;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -42,11 +42,10 @@ pub(crate) struct Pending<'a> {
 impl Publisher {
     /// Hands the accepted elements over, in their order. Whatever may refuse one does so before any has its number.
     pub(crate) fn send<M: Message>(&self, elements: impl ExactSizeIterator<Item = Result<M, Refusal>>) -> Pending<'_> {
-        let carried = Vec::with_capacity(elements.len());
-        let mut pending = Pending { publisher: self, carried, lost: None, errors: Vec::new(), turned_away: None };
+        let mut pending = self.pending(Vec::with_capacity(elements.len()));
         let mut messages = Vec::with_capacity(elements.len());
         for (index, element) in elements.enumerate() {
-            match element.and_then(M::fits) {
+            match element.and_then(|message| message.fits().map(|()| message)) {
                 Ok(message) => {
                     pending.carried.push((index, message.id()));
                     messages.push(message);
@@ -54,14 +53,23 @@ impl Publisher {
                 Err(refusal) => pending.refuse(index, refusal),
             }
         }
-        if !messages.is_empty() {
-            let room = messages.iter().map(|message| message.room() as u64).sum();
-            match self.road.admit(room) {
-                Ok(way) => pending.lost = Some(self.carry(way, &messages)),
-                Err(problem) => pending.turn_away(problem),
-            }
-        }
+        pending.hand_over(&messages);
         pending
+    }
+
+    /// The same of elements of which none has been refused.
+    pub(crate) fn send_all<M: Message>(&self, messages: Vec<M>) -> Pending<'_> {
+        if messages.iter().any(|message| message.fits().is_err()) {
+            return self.send(messages.into_iter().map(Ok));
+        }
+        let ids = messages.iter().map(Message::id).enumerate();
+        let mut pending = self.pending(ids.collect());
+        pending.hand_over(&messages);
+        pending
+    }
+
+    fn pending(&self, carried: Vec<(usize, Uuid)>) -> Pending<'_> {
+        Pending { publisher: self, carried, lost: None, errors: Vec::new(), turned_away: None }
     }
 
     /// From here on, an element is kept by Kafka or by the spool, or its number is void.
@@ -76,6 +84,17 @@ impl Publisher {
 }
 
 impl Pending<'_> {
+    fn hand_over<M: Message>(&mut self, messages: &[M]) {
+        if messages.is_empty() {
+            return;
+        }
+        let room = messages.iter().map(|message| message.room() as u64).sum();
+        match self.publisher.road.admit(room) {
+            Ok(way) => self.lost = Some(self.publisher.carry(way, messages)),
+            Err(problem) => self.turn_away(problem),
+        }
+    }
+
     /// Waits until each element is kept or lost. Bounded by Kafka's deadline and a sync of the spool. A client
     /// that does not wait changes nothing.
     pub(crate) async fn answer(mut self) -> Response {
@@ -132,5 +151,13 @@ fn respond(answer: BatchAnswer) -> Response {
         (0, _) => StatusCode::BAD_REQUEST,
         _ => StatusCode::MULTI_STATUS,
     };
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()
+    let body = serde_json::to_vec(&answer).expect("an answer is numbers and texts");
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    // With room for what else it is to tell, so that none of it is moved.
+    let headers = response.headers_mut();
+    headers.reserve(6);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

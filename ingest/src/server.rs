@@ -69,8 +69,8 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let app = service::limits::complete(routes, OPENAPI, &health, &config.http);
     health.ready();
     tracing::info!(%addr, "ingest listens");
-    let direct = Direct { ingest: state.clone(), timeout: config.http.request_timeout.0 };
-    let serving = service::http::serve_behind(direct, listener, app, config.http, health, shutdown.clone());
+    let serving =
+        service::http::serve_behind(Direct(state.clone()), listener, app, config.http, health, shutdown.clone());
     let teller = state.teller();
     tokio::spawn(teller.clone().tell_for_ever(shutdown.clone()));
     let main = tokio::spawn(async move {
@@ -104,7 +104,7 @@ async fn post_events(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    ingest.post_events(peer.ip(), &uri, &headers, body).await
+    ingest.post_events(peer.ip(), uri, headers, body).await
 }
 
 async fn post_cmcd(
@@ -115,8 +115,8 @@ async fn post_cmcd(
     body: Body,
 ) -> Result<Response, Problem> {
     let key = ingest.keys.write(&uri, &headers)?;
-    let asked = Asked { key: &key, path: uri.path(), headers: &headers, peer: peer.ip() };
-    let answer = ingest.take_cmcd(&asked, body).await;
+    let asked = Asked { key: key.clone(), uri, headers, peer: peer.ip() };
+    let answer = ingest.take_cmcd(asked, body).await;
     Ok(key.stamp(answer.into_response()))
 }
 
@@ -141,17 +141,17 @@ impl Ingest {
     pub(crate) async fn post_events<B>(
         &self,
         peer: IpAddr,
-        uri: &Uri,
-        headers: &HeaderMap,
+        uri: Uri,
+        headers: HeaderMap,
         body: B,
     ) -> Result<Response, Problem>
     where
         B: HttpBody<Data = Bytes> + Unpin,
         B::Error: Into<axum::BoxError>,
     {
-        let key = self.keys.write(uri, headers)?;
-        let asked = Asked { key: &key, path: uri.path(), headers, peer };
-        let answer = self.take_events(&asked, body).await;
+        let key = self.keys.write(&uri, &headers)?;
+        let asked = Asked { key: key.clone(), uri, headers, peer };
+        let answer = self.take_events(asked, body).await;
         Ok(key.stamp(answer.into_response()))
     }
 

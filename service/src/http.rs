@@ -7,7 +7,7 @@
 
 mod connection;
 mod front;
-mod head_timer;
+mod moved_timer;
 mod patient;
 
 use std::net::SocketAddr;

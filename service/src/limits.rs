@@ -54,13 +54,13 @@ async fn in_time(timeout: Duration, request: Request, next: Next) -> Response {
 }
 
 /// An answer that is not the routes', with the limits that [`complete`] sets theirs.
-pub async fn bounded(timeout: Duration, answer: impl Future<Output = Response>) -> Response {
+pub(crate) async fn bounded(time: impl Future<Output = ()>, answer: impl Future<Output = Response>) -> Response {
     // Whatever a handler shares it leaves whole: the routes' handlers are caught in the same way.
     let caught = AssertUnwindSafe(answer).catch_unwind();
-    match tokio::time::timeout(timeout, caught).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(panic)) => on_panic(panic),
-        Err(_) => too_slow(),
+    tokio::select! {
+        biased;
+        answer = caught => answer.unwrap_or_else(on_panic),
+        () = time => too_slow(),
     }
 }
 

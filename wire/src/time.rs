@@ -3,6 +3,7 @@
 mod rfc3339;
 
 use std::fmt;
+use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -26,7 +27,8 @@ impl Timestamp {
 
     #[must_use]
     pub fn now() -> Self {
-        Self(Utc::now().timestamp_millis().clamp(0, MAX_MS - 1))
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX).min(MAX_MS - 1))
     }
 
     #[must_use]

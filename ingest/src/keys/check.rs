@@ -18,7 +18,7 @@ use super::snapshot::Entry;
 use crate::privacy::Pseudonyms;
 
 /// A key that was shown and is good.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Keyed(Arc<Entry>);
 
 /// Who asks for statistics.

@@ -143,7 +143,8 @@ pub(crate) struct Allowance {
 impl Allowance {
     /// `RateLimit` beside its policy: of the quota `r` remain, all again in `t`.
     pub(super) fn write(&self, policy: HeaderValue, headers: &mut HeaderMap) {
-        let now = format!("\"key\";r={};t={}", self.remaining, self.reset_s);
+        let (mut remaining, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let now = ["\"key\";r=", remaining.format(self.remaining), ";t=", reset.format(self.reset_s)].concat();
         let now = HeaderValue::try_from(now).expect("digits and letters fit a header");
         for (name, value) in [("ratelimit-policy", policy), ("ratelimit", now)] {
             headers.insert(HeaderName::from_static(name), value);

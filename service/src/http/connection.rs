@@ -1,5 +1,6 @@
 //! One connection, from its first byte to its last, or to the protocol that it was upgraded to.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -16,10 +18,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt;
 
 use super::front::Front;
-use super::head_timer::HeadTimer;
+use super::moved_timer::MovedTimer;
 use super::patient::PatientIo;
-use crate::Shutdown;
 use crate::config::HttpConfig;
+use crate::{Shutdown, limits};
 
 /// A connection's place among those that the listener takes; free once the last clone is dropped.
 ///
@@ -52,10 +54,12 @@ pub(super) struct Server<F> {
     http: http1::Builder,
     front: F,
     routes: Router,
+    /// From a request's head to its answer's; the routes have theirs themselves.
+    request_timeout: Duration,
     write_timeout: Duration,
     /// Running requests finish, and no further one begins.
     stop: Shutdown,
-    /// The deadline has passed: whatever still runs ends.
+    /// After the stop, and the deadline has passed: whatever still runs ends.
     given_up: Shutdown,
 }
 
@@ -65,7 +69,8 @@ impl<F: Front> Server<F> {
     pub(super) fn new(front: F, routes: Router, config: &HttpConfig, stop: Shutdown, given_up: Shutdown) -> Self {
         let mut http = http1::Builder::new();
         http.header_read_timeout(config.header_timeout.0);
-        Self { http, front, routes, write_timeout: config.write_timeout.0, stop, given_up }
+        let (request_timeout, write_timeout) = (config.request_timeout.0, config.write_timeout.0);
+        Self { http, front, routes, request_timeout, write_timeout, stop, given_up }
     }
 
     pub(super) async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
@@ -73,37 +78,49 @@ impl<F: Front> Server<F> {
         let _ = stream.set_nodelay(true);
         // Without it the connection works as well.
         let _ = socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-        let served = self.given_up.run_until_cancelled(self.serve(stream, peer, place)).await;
         // A broken connection is the client's affair; what matters of it has been counted by the handler.
-        if let Some(Err(error)) = served {
+        if let Some(Err(error)) = self.serve(stream, peer, place).await {
             tracing::debug!(%error, "a connection ended early");
         }
     }
 
-    async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) -> hyper::Result<()> {
+    /// None where it was ended.
+    async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) -> Option<hyper::Result<()>> {
+        let requests = MovedTimer::new();
         let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
-            let place = place.clone();
+            let (place, time) = (place.clone(), &requests);
             async move {
                 if self.front.takes(&request) {
-                    return Ok(self.front.answer(request, peer).await);
+                    let time = time.after(self.request_timeout);
+                    return Ok(limits::bounded(time, self.front.answer(request, peer)).await);
                 }
-                let mut request: Request = request.map(axum::body::Body::new);
-                request.extensions_mut().insert(ConnectInfo(peer));
-                request.extensions_mut().insert(place);
-                self.routes.clone().oneshot(request).await
+                // In a box, for hyper moves what answers about, and this is large.
+                Box::pin(self.routed(request, peer, place)).await
             }
         });
         let io = TokioIo::new(PatientIo::new(stream, self.write_timeout));
         let mut http = self.http.clone();
-        http.timer(HeadTimer::new());
+        http.timer(MovedTimer::new());
         let mut served = pin!(http.serve_connection(io, service).with_upgrades());
         tokio::select! {
             biased;
-            ended = served.as_mut() => ended,
+            ended = served.as_mut() => Some(ended),
             () = self.stop.cancelled() => {
                 served.as_mut().graceful_shutdown();
-                served.await
+                self.given_up.run_until_cancelled(served).await
             }
         }
+    }
+
+    async fn routed(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+        place: Place,
+    ) -> Result<Response, Infallible> {
+        let mut request: Request = request.map(axum::body::Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(place);
+        self.routes.clone().oneshot(request).await
     }
 }

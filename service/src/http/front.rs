@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 
 use crate::Problem;
 
-/// A path so hot that the routes' layers would be most of what a request costs. [`crate::limits::bounded`] bounds
-/// its answers as those of the routes are.
+/// A path so hot that the routes' layers would be most of what a request costs. Its answers are bounded as those of the
+/// routes are: a time, and a panic is answered.
 pub trait Front: Send + Sync + 'static {
     /// Whether the request is not for the routes.
     fn takes(&self, request: &Request<Incoming>) -> bool;

@@ -1,8 +1,8 @@
-//! The time that a request's head may take, watched by one timer for a connection's whole life.
+//! A time that something of a connection may take, again and again: its heads, its requests.
 //!
-//! hyper asks for a new one before each head and drops it after, which twice locks and rearranges what all timers of
-//! the runtime share. A timer that is only ever moved on costs next to nothing: tokio looks where it has come to when it
-//! would have fired.
+//! A timer for each would twice lock and rearrange what all timers of the runtime share. One that is only ever moved on
+//! costs next to nothing: tokio looks where it has come to when it would have fired. So each use with a duration of
+//! its own has a timer of its own.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,22 +13,28 @@ use hyper::rt::{Sleep, Timer};
 
 /// A connection's; clones are the same.
 #[derive(Debug, Clone)]
-pub(super) struct HeadTimer(Arc<Mutex<Pin<Box<tokio::time::Sleep>>>>);
+pub(super) struct MovedTimer(Arc<Mutex<Pin<Box<tokio::time::Sleep>>>>);
 
-impl HeadTimer {
+impl MovedTimer {
     /// Call within a runtime.
     pub(super) fn new() -> Self {
         Self(Arc::new(Mutex::new(Box::pin(tokio::time::sleep(Duration::ZERO)))))
     }
+
+    /// One use of it; there must be one at a time.
+    pub(super) fn after(&self, duration: Duration) -> MovedSleep {
+        MovedSleep { timer: self.clone(), deadline: tokio::time::Instant::now() + duration }
+    }
 }
 
-impl Timer for HeadTimer {
+/// For hyper, which has one at a time for a connection.
+impl Timer for MovedTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Sleep>> {
-        self.sleep_until(self.now() + duration)
+        Box::pin(self.after(duration))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn Sleep>> {
-        Box::pin(HeadSleep { timer: self.clone(), deadline: deadline.into() })
+        Box::pin(MovedSleep { timer: self.clone(), deadline: deadline.into() })
     }
 
     fn now(&self) -> Instant {
@@ -36,15 +42,14 @@ impl Timer for HeadTimer {
     }
 }
 
-/// One use of it. hyper has one at a time for a connection.
-struct HeadSleep {
-    timer: HeadTimer,
+pub(super) struct MovedSleep {
+    timer: MovedTimer,
     deadline: tokio::time::Instant,
 }
 
-impl Sleep for HeadSleep {}
+impl Sleep for MovedSleep {}
 
-impl Future for HeadSleep {
+impl Future for MovedSleep {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
