@@ -76,6 +76,12 @@ impl<'a> From<&'a Event> for EventRef<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AcceptedRef<'a> {
     pub event: EventRef<'a>,
+    pub envelope: Envelope<'a>,
+}
+
+/// What an accepted event has around what was posted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Envelope<'a> {
     pub app: &'a str,
     pub ingest_id: &'a str,
     pub received_at: Timestamp,
@@ -89,26 +95,9 @@ pub struct AcceptedRef<'a> {
     pub ingest_seq: u64,
 }
 
-/// What an [`AcceptedRef`] has around its event.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Envelope<'a> {
-    pub app: &'a str,
-    pub ingest_id: &'a str,
-    pub received_at: Timestamp,
-    pub event_ts: Timestamp,
-    pub skew_ms: i64,
-    pub wire_format: WireFormat,
-    pub country: Option<&'a str>,
-    pub asn: u32,
-    pub client_net: &'a str,
-    /// 0 is not written.
-    pub ingest_seq: u64,
-}
-
 impl<'a> From<&'a AcceptedEvent> for AcceptedRef<'a> {
     fn from(accepted: &'a AcceptedEvent) -> Self {
-        Self {
-            event: EventRef::from(&accepted.event),
+        let envelope = Envelope {
             app: &accepted.app,
             ingest_id: &accepted.ingest_id,
             received_at: accepted.received_at,
@@ -119,6 +108,7 @@ impl<'a> From<&'a AcceptedEvent> for AcceptedRef<'a> {
             asn: accepted.asn,
             client_net: &accepted.client_net,
             ingest_seq: accepted.ingest_seq,
-        }
+        };
+        Self { event: EventRef::from(&accepted.event), envelope }
     }
 }

@@ -7,7 +7,9 @@
 mod scan;
 
 use super::verbatim::Verbatim;
-use super::{AcceptedRef, Consent, EventRef, EventType, MAX_BITRATE_KBPS, MAX_MEDIA_MS, MAX_TEXT, WireFormat};
+use super::{
+    AcceptedRef, Consent, Envelope, EventRef, EventType, MAX_BITRATE_KBPS, MAX_MEDIA_MS, MAX_TEXT, WireFormat,
+};
 use crate::id::{is_printable, is_slug};
 use crate::{DecisionId, EventId, Timestamp};
 use scan::Scanner;
@@ -269,8 +271,7 @@ impl<'a> AcceptedRef<'a> {
         let mut json = Scanner::of(json)?;
         let draft = AcceptedDraft::read(&mut json)?;
         json.end()?;
-        Some(Self {
-            event: draft.event?,
+        let envelope = Envelope {
             app: draft.app?,
             ingest_id: draft.ingest_id?,
             received_at: draft.received_at?,
@@ -281,7 +282,8 @@ impl<'a> AcceptedRef<'a> {
             asn: draft.asn.unwrap_or_default(),
             client_net: draft.client_net.unwrap_or_default(),
             ingest_seq: draft.ingest_seq?,
-        })
+        };
+        Some(Self { event: draft.event?, envelope })
     }
 }
 

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{AcceptedRef, Envelope, EventRef};
+use super::{Envelope, EventRef};
 use crate::Timestamp;
 
 /// A member's name as it stands in an object after others.
@@ -12,28 +12,6 @@ macro_rules! name {
     ($name:literal) => {
         concat!(",\"", $name, "\":")
     };
-}
-
-impl<'a> AcceptedRef<'a> {
-    /// Appends it as Kafka's `tonearm.listens.v1` carries it.
-    pub fn write(&self, json: &mut Vec<u8>) {
-        self.envelope().write(json, |json| self.event.write(json));
-    }
-
-    fn envelope(&self) -> Envelope<'a> {
-        Envelope {
-            app: self.app,
-            ingest_id: self.ingest_id,
-            received_at: self.received_at,
-            event_ts: self.event_ts,
-            skew_ms: self.skew_ms,
-            wire_format: self.wire_format,
-            country: self.country,
-            asn: self.asn,
-            client_net: self.client_net,
-            ingest_seq: self.ingest_seq,
-        }
-    }
 }
 
 impl Envelope<'_> {

@@ -1,7 +1,7 @@
 //! An event as a row of `events`.
 
 use uuid::Uuid;
-use wire::event::{AcceptedRef, Consent};
+use wire::event::{AcceptedRef, Consent, Envelope};
 
 use super::super::native::{Column, Holds};
 use super::super::rowbinary::Row;
@@ -64,9 +64,9 @@ pub(in super::super) const COLUMNS: &[Column] = &[
 ];
 
 pub(super) fn row(accepted: &AcceptedRef<'_>, row: &mut Row<'_>) -> Uuid {
-    let event = &accepted.event;
-    id_and_times(accepted, row);
-    row.text(event.event_type.as_str()).text(accepted.app).text(event.session_id);
+    let AcceptedRef { event, envelope } = accepted;
+    id_and_times(event.event_id, envelope, row);
+    row.text(event.event_type.as_str()).text(envelope.app).text(event.session_id);
     row.optional_text(event.play_id).nullable(event.seq, Row::u32);
     row.optional_text(event.user_id).optional_text(event.anon_id);
     row.text(event.track_id);
@@ -81,19 +81,20 @@ pub(super) fn row(accepted: &AcceptedRef<'_>, row: &mut Row<'_>) -> Uuid {
     row.nullable(event.decision_id.map(|id| id.0), Row::uuid);
     row.optional_text(event.cache_status).optional_text(event.error_code);
     row.optional_text(event.consent.map(Consent::as_str)).u16(event.schema_version.unwrap_or(1));
-    row.optional_text(event.extra).text(accepted.wire_format.as_str());
-    row.optional_text(accepted.country).u32(accepted.asn).text(accepted.client_net);
-    row.text(accepted.ingest_id).u64(accepted.ingest_seq);
+    row.optional_text(event.extra).text(envelope.wire_format.as_str());
+    row.optional_text(envelope.country).u32(envelope.asn).text(envelope.client_net);
+    row.text(envelope.ingest_id).u64(envelope.ingest_seq);
     event.event_id
 }
 
 /// As small numbers, from which the table computes `event_id` and `received_at` again.
-fn id_and_times(accepted: &AcceptedRef<'_>, row: &mut Row<'_>) {
-    let (high, low) = accepted.event.event_id.as_u64_pair();
+fn id_and_times(event_id: Uuid, envelope: &Envelope<'_>, row: &mut Row<'_>) {
+    let Envelope { received_at, event_ts, skew_ms, .. } = *envelope;
+    let (high, low) = event_id.as_u64_pair();
     // A UUIDv7 begins with the moment that it was made at, mostly that of the event: what is left are 16 bits.
-    let made_at = accepted.event_ts.as_millis().wrapping_sub(accepted.skew_ms).cast_unsigned() << 16;
-    row.u64(high.wrapping_sub(made_at)).u64(low).time(accepted.event_ts);
-    row.i64(accepted.received_at.millis_since(accepted.event_ts)).i64(accepted.skew_ms);
+    let made_at = event_ts.as_millis().wrapping_sub(skew_ms).cast_unsigned() << 16;
+    row.u64(high.wrapping_sub(made_at)).u64(low).time(event_ts);
+    row.i64(received_at.millis_since(event_ts)).i64(skew_ms);
 }
 
 /// How far the listener is ahead in the track of what was heard: both are bounded by 30 days.

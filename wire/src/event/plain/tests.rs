@@ -13,7 +13,7 @@ fn golden() -> AcceptedEvent {
 
 fn written(accepted: &AcceptedRef<'_>) -> String {
     let mut json = Vec::new();
-    accepted.write(&mut json);
+    accepted.envelope.write(&mut json, |json| accepted.event.write(json));
     String::from_utf8(json).unwrap()
 }
 
