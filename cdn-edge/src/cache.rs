@@ -1,16 +1,19 @@
 //! What is held: an index of objects, chunks in memory, chunks on disk.
 //!
 //! A chunk is looked for in memory, among those about to be written, and on disk, in this order. The
-//! [`index`] bounds the disk, [`memory`] bounds itself; of both, [`fifo`] says what goes.
+//! [`index`] bounds the disk, [`memory`] bounds itself; of both, [`fifo`] says what goes. What the index has is
+//! mostly at [`rest`].
 
 pub mod disk;
 pub mod fifo;
 pub mod framed_log;
+pub mod held;
 pub mod index;
 pub mod index_log;
 pub mod memory;
 pub mod pages;
 mod places;
+pub mod rest;
 pub mod restore;
 pub mod room;
 mod slabs;

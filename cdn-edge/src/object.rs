@@ -5,6 +5,8 @@ pub mod fields;
 mod fills;
 pub mod head;
 mod own;
+mod packed;
+mod rest;
 mod shared;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -21,6 +23,7 @@ use crate::version;
 use chunks::Chunks;
 use fills::Fills;
 pub use head::{Description, Head};
+pub use rest::Rest;
 use shared::Site;
 
 /// Bytes of a chunk: one disk read and one memory entry. Large enough that a hit is few frames, small
@@ -31,7 +34,7 @@ pub const CHUNK: u64 = 256 << 10;
 const UNKNOWN: u64 = u64::MAX;
 
 /// There are as many as the disk holds, so that each byte of one is a megabyte: most have one chunk, no fill and no
-/// variants.
+/// variants, and those that nobody asks for are at [`Rest`].
 #[derive(Debug)]
 pub struct Object {
     /// Unique on this disk: the name of its file and part of its chunks' names in memory.
@@ -260,7 +263,7 @@ mod tests {
 
     #[test]
     fn an_object_is_small_and_tells_what_it_was_made_of() {
-        assert!(size_of::<Object>() <= 112, "{}", size_of::<Object>());
+        assert!(size_of::<Object>() <= 104, "{}", size_of::<Object>());
         let key = KeyRef::parse("https://x/a?b");
         let selectors = vec![("accept".to_owned(), Some("b".to_owned()))];
         let by = EdgeId::new("fra-1").ok();

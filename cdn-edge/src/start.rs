@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use wire::Timestamp;
 
 use crate::admin::{self, drain::Drain};
-use crate::cache::{Cache, restore};
+use crate::cache::{self, Cache, restore};
 use crate::config::Config;
 use crate::delivery::keeper::{Keeper, Spool};
 use crate::delivery::sender::Sender;
@@ -124,6 +124,7 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     };
     report(&config, reporter, &health, &stop, &ended);
     tokio::spawn(purge::sweep::run(library.clone(), ended.clone()));
+    tokio::spawn(cache::rest::run(cache.clone(), ended.clone()));
     let warmed = config.edge.cache_dir.join("warm");
     let jobs = Jobs::open(library.clone(), &warmed, config.edge.warm_concurrency, stop.clone())
         .with_context(|| format!("cannot use the warm orders in {}", warmed.display()))?;

@@ -6,7 +6,7 @@
 
 mod order;
 
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::HashTable;
@@ -15,7 +15,7 @@ use hashbrown::hash_table::Entry;
 use order::{Order, Place};
 
 /// More than threads that ever look something up at the same time.
-const SHARDS: usize = 256;
+pub const SHARDS: usize = 256;
 
 /// Marks that a value keeps at most: so often it is passed over.
 const MOST_MARKS: u8 = 3;
@@ -23,6 +23,9 @@ const MOST_MARKS: u8 = 3;
 /// A new value that was asked for so often is worth more than a place in the short queue. The first time is mostly the
 /// request that brought it.
 const WORTH_KEEPING: u8 = 2;
+
+/// Places in a table that a [`Hand`] goes over before it gives the lock free.
+pub const STEP: usize = 64;
 
 pub trait Weigh {
     fn weight(&self) -> u32;
@@ -55,7 +58,16 @@ struct Slot<V> {
     /// As it was counted.
     weight: u32,
     marks: AtomicU8,
+    /// Since a [`Hand`] was here.
+    asked: AtomicBool,
     is_main: bool,
+}
+
+/// Where somebody is who goes round all values, a few at a time.
+#[derive(Debug, Default)]
+pub struct Hand {
+    shard: usize,
+    bucket: usize,
 }
 
 /// Four bytes of the hash are kept, and all others are made from them.
@@ -100,6 +112,11 @@ impl<V: Weigh + Clone> S3Fifo<V> {
     /// The value of this hash that `is` the one, which is worth more from now on.
     #[must_use]
     pub fn get(&self, hash: u32, is: impl Fn(&V) -> bool) -> Option<V> {
+        self.look(hash, is, V::clone)
+    }
+
+    /// The same, by what of it is wanted.
+    pub fn look<T>(&self, hash: u32, is: impl Fn(&V) -> bool, with: impl FnOnce(&V) -> T) -> Option<T> {
         let shard = self.read(hash);
         let slot = shard.find(spread(hash), |slot| is(&slot.value))?;
         let marks = slot.marks.load(Relaxed);
@@ -107,10 +124,13 @@ impl<V: Weigh + Clone> S3Fifo<V> {
         if marks < MOST_MARKS {
             slot.marks.store(marks + 1, Relaxed);
         }
-        Some(slot.value.clone())
+        if !slot.asked.load(Relaxed) {
+            slot.asked.store(true, Relaxed);
+        }
+        Some(with(&slot.value))
     }
 
-    /// The same, for those who do not mean to use it.
+    /// The value, for those who do not mean to use it.
     #[must_use]
     pub fn peek(&self, hash: u32, is: impl Fn(&V) -> bool) -> Option<V> {
         self.read(hash).find(spread(hash), |slot| is(&slot.value)).map(|slot| slot.value.clone())
@@ -119,6 +139,30 @@ impl<V: Weigh + Clone> S3Fifo<V> {
     #[must_use]
     pub fn contains(&self, hash: u32, is: impl Fn(&V) -> bool) -> bool {
         self.read(hash).find(spread(hash), |slot| is(&slot.value)).is_some()
+    }
+
+    /// Gives a value another form, of the same weight. Nobody else sees it meanwhile.
+    pub fn alter<T>(&self, hash: u32, is: impl Fn(&V) -> bool, with: impl FnOnce(&mut V) -> T) -> Option<T> {
+        self.write(hash).find_mut(spread(hash), |slot| is(&slot.value)).map(|slot| with(&mut slot.value))
+    }
+
+    /// Goes a few places on. Each value that nobody has asked for since the hand was there before may be given another
+    /// form, of the same weight. True where that was the end of one of [`SHARDS`].
+    pub fn step(&self, hand: &mut Hand, mut idle: impl FnMut(&mut V)) -> bool {
+        let mut shard = self.shards[hand.shard].write().unwrap_or_else(PoisonError::into_inner);
+        let end = hand.bucket + STEP;
+        for bucket in hand.bucket..end {
+            let Some(slot) = shard.get_bucket_mut(bucket) else { continue };
+            if !std::mem::take(slot.asked.get_mut()) {
+                idle(&mut slot.value);
+            }
+        }
+        hand.bucket = end;
+        let at_end = end >= shard.num_buckets();
+        if at_end {
+            *hand = Hand { shard: (hand.shard + 1) % SHARDS, bucket: 0 };
+        }
+        at_end
     }
 
     /// Changes what is held of this hash and `is` the one, by what there is. Returns what had to go for it. `with`
@@ -148,7 +192,8 @@ impl<V: Weigh + Clone> S3Fifo<V> {
                 let Change::Put(value) = with(None) else { return Vec::new() };
                 let weight = value.weight();
                 let (place, is_main) = order.add(hash, weight);
-                room.insert(Slot { value, place, weight, marks: AtomicU8::new(0), is_main });
+                let (marks, asked) = (AtomicU8::new(0), AtomicBool::new(false));
+                room.insert(Slot { value, place, weight, marks, asked, is_main });
             }
         }
         drop(shard);
@@ -384,6 +429,35 @@ mod tests {
         }
         let shards: HashSet<usize> = (0..=u32::MAX).step_by(1 << 20).map(shard).collect();
         assert_eq!((shards.len(), shard(0), shard(u32::MAX)), (SHARDS, 0, SHARDS - 1));
+    }
+
+    #[test]
+    fn a_round_finds_each_that_nobody_has_asked_for_since() {
+        let cache = S3Fifo::<Thing>::new(2000);
+        let mut hand = Hand::default();
+        let mut round = || {
+            let (mut idle, mut shards) = (Vec::new(), 0);
+            while shards < SHARDS {
+                shards += usize::from(cache.step(&mut hand, |thing| idle.push(thing.0)));
+            }
+            idle.sort_unstable();
+            idle
+        };
+        // Some in one shard that takes many steps, others all over.
+        let keys = (0..500).chain((0..=u32::MAX).step_by(1 << 23).skip(1)).collect::<Vec<_>>();
+        for key in &keys {
+            put(&cache, Thing(*key, 1, false));
+        }
+        assert_eq!(round(), keys, "to put something is not to ask for it");
+        for key in &keys[..400] {
+            assert!(cache.get(*key, |held| held.0 == *key).is_some());
+            assert!(cache.peek(keys[450], |held| held.0 == keys[450]).is_some());
+        }
+        assert_eq!(round(), &keys[400..]);
+        assert_eq!(round(), keys);
+        assert_eq!(cache.alter(7, |held| held.0 == 7, |held| std::mem::replace(&mut held.2, true)), Some(false));
+        assert_eq!(cache.peek(7, |held| held.0 == 7), Some(Thing(7, 1, true)));
+        assert_eq!(cache.alter(9999, |held| held.0 == 9999, |_| ()), None);
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub fn open(
             for before in index.put(&object) {
                 kept.remove(&before.id);
             }
+            drop(object);
+            index.put_to_rest();
         }
     }
     remove_strangers(&folder.objects(), &kept);

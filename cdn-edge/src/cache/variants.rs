@@ -11,7 +11,7 @@ use crate::vary::MAX_VARIANTS;
 pub enum Variants {
     One(Arc<Object>),
     /// At least one, at most [`MAX_VARIANTS`].
-    Many(Arc<[Arc<Object>]>),
+    Many(Arc<Vec<Arc<Object>>>),
 }
 
 impl Variants {
@@ -54,7 +54,7 @@ impl Variants {
             out.push(kept.swap_remove(oldest));
         }
         kept.push(object.clone());
-        (Self::Many(kept.into()), out)
+        (Self::Many(Arc::new(kept)), out)
     }
 
     /// None where it was the only one.
@@ -64,7 +64,7 @@ impl Variants {
         match kept.len() {
             0 => None,
             1 => kept.pop().map(Self::One),
-            _ => Some(Self::Many(kept.into())),
+            _ => Some(Self::Many(Arc::new(kept))),
         }
     }
 }

@@ -154,8 +154,11 @@ impl Writer {
             Ok(log) => {
                 self.rewritten_bytes = log.bytes();
                 self.log = log;
-                for object in objects(&self.cache.index) {
-                    object.set_logged(true);
+                // One at rest that was not logged has nothing on disk: it is logged with its first chunk.
+                for awake in self.cache.index.iter().filter_map(|held| held.awake()) {
+                    for object in awake.as_slice() {
+                        object.set_logged(true);
+                    }
                 }
             }
             Err(error) => self.tell(Err(error)),
@@ -168,11 +171,7 @@ impl Writer {
 /// # Errors
 /// When it cannot be written.
 pub fn rewrite_log(folder: &Folder, index: &Index) -> io::Result<IndexLog> {
-    IndexLog::rewrite(&folder.log(), objects(index).flat_map(|object| records(&object)))
-}
-
-fn objects(index: &Index) -> impl Iterator<Item = Arc<Object>> {
-    index.iter().flat_map(|variants| variants.as_slice().to_vec())
+    IndexLog::rewrite(&folder.log(), index.iter().flat_map(|held| held.each(records)).flatten())
 }
 
 fn records(object: &Object) -> Vec<Record> {

@@ -10,10 +10,11 @@ use super::Library;
 use super::names::Names;
 use super::wish::Wish;
 use crate::cache::variants::Variants;
+use crate::freshness::Life;
 use crate::key::{CacheKey, KeyRef};
 use crate::object::Object;
 use crate::purge::order::PurgeOrder;
-use crate::purge::records::{Entry, Target};
+use crate::purge::records::{Entry, Stamp, Target};
 use crate::purge::{Asking, PurgeError};
 
 /// What an order came to.
@@ -77,6 +78,17 @@ impl Library {
         !self.is_current(object) || object.head().life().purged_at.is_some()
     }
 
+    /// Whether a purge changes anything of an object that is only looked at.
+    #[must_use]
+    pub fn is_concerned(&self, object: &Object) -> bool {
+        let (head, life) = (object.head(), object.head().life());
+        if head.has_seen(self.cache.purges.latest()) {
+            return false;
+        }
+        let purged = self.cache.purges.of(&object.key(), &head.headers());
+        purged.hard > life.asked || is_softly(&purged, &life)
+    }
+
     #[cold]
     pub(super) fn look_at_purges(&self, object: &Arc<Object>) -> bool {
         let latest = self.cache.purges.latest();
@@ -86,7 +98,7 @@ impl Library {
             self.cache.drop_version(object);
             return false;
         }
-        if purged.soft > head.life().asked && head.life().purged_at != Some(purged.soft_at) {
+        if is_softly(&purged, &head.life()) {
             let stale = head.purged(purged.soft_at);
             stale.saw(latest);
             // Only in the place of the very head that was looked at: a newer one is looked at by the next.
@@ -120,6 +132,11 @@ impl Library {
     pub(super) fn is_missing(&self, key: &Arc<CacheKey>) -> bool {
         self.missing.get(key).is_some_and(|asked| self.cache.purges.of_key(key) <= asked)
     }
+}
+
+/// Purged softly, which it does not show yet.
+fn is_softly(purged: &Stamp, life: &Life) -> bool {
+    purged.soft > life.asked && life.purged_at != Some(purged.soft_at)
 }
 
 /// An order, read and understood.

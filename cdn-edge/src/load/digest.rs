@@ -37,14 +37,15 @@ pub async fn run(cache: Arc<Cache>, every: Duration, newest: watch::Sender<Optio
 
 fn digest(cache: &Cache, version: u64) -> HeldDigest {
     let mut folders = HashSet::new();
-    for variants in cache.index.iter() {
-        if let Some(object) = variants.as_slice().iter().find(|object| is_held(cache, object)) {
-            let path = object.key().target.split('?').next().unwrap_or_default();
-            let folder = folder(path.strip_prefix('/').unwrap_or(path));
-            if !folders.contains(folder) {
-                folders.insert(folder.to_owned());
-            }
+    let mut tell = |object: &Object| {
+        let path = object.key().target.split('?').next().unwrap_or_default();
+        let folder = folder(path.strip_prefix('/').unwrap_or(path));
+        if is_held(cache, object) && !folders.contains(folder) {
+            folders.insert(folder.to_owned());
         }
+    };
+    for held in cache.index.iter() {
+        held.each(&mut tell);
     }
     HeldDigest::of(version, folders.iter().map(String::as_str))
 }

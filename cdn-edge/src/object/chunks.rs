@@ -17,15 +17,17 @@ const PRESENT: u64 = 1 << 32;
 type Block = Box<[AtomicU64]>;
 
 #[derive(Debug)]
+#[allow(clippy::box_collection, reason = "a Vec is three pointers in each of very many objects")]
 pub enum Chunks {
     /// Of most objects there is one, and it needs no memory of its own.
     One(AtomicU64),
-    Counted(Block),
+    /// A pointer and no more, for most have none.
+    Counted(Box<Vec<AtomicU64>>),
     /// Block n has the slots from 2ⁿ - 1 on, 2ⁿ of them.
     Growing(Box<[OnceLock<Block>; BLOCKS]>),
 }
 
-fn block(slots: usize) -> Block {
+fn block<B: FromIterator<AtomicU64>>(slots: usize) -> B {
     (0..slots).map(|_| AtomicU64::new(0)).collect()
 }
 
@@ -34,7 +36,9 @@ impl Chunks {
     pub fn new(count: Option<u64>) -> Self {
         match count {
             Some(1) => Self::One(AtomicU64::new(0)),
-            Some(count) => Self::Counted(block(usize::try_from(count).expect("the configuration bounds the size"))),
+            Some(count) => {
+                Self::Counted(Box::new(block(usize::try_from(count).expect("the configuration bounds the size"))))
+            }
             None => Self::Growing(Box::new(std::array::from_fn(|_| OnceLock::new()))),
         }
     }

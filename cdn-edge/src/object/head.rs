@@ -1,5 +1,7 @@
 //! The head of an answer: as it is held and as the index log keeps it.
 
+mod at_rest;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use httpdate::HttpDate;
 
 use super::fields::line;
+use super::packed::{bytes, put_bytes, text};
 
 /// Others are told by their names. The place is the first byte of a packed field.
 const KINDS: [HeaderName; 4] = [header::ETAG, header::LAST_MODIFIED, header::DATE, header::EXPIRES];
@@ -68,6 +69,15 @@ impl Own {
         Self(packed.into())
     }
 
+    pub(super) fn packed(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What was packed before.
+    pub(super) fn of_packed(packed: &[u8]) -> Self {
+        Self(packed.into())
+    }
+
     fn each(&self) -> impl Iterator<Item = (&str, Value<'_>)> {
         let mut rest = &*self.0;
         std::iter::from_fn(move || {
@@ -75,11 +85,11 @@ impl Own {
             rest = tail;
             let name = match KINDS.get(usize::from(kind % PACKED_DATE)) {
                 Some(name) => name.as_str(),
-                None => std::str::from_utf8(take(&mut rest)?).ok()?,
+                None => text(&mut rest)?,
             };
             let value = match kind / PACKED_DATE {
-                0 => Value::Text(take(&mut rest)?),
-                _ => Value::Date(number(&mut rest)?),
+                0 => Value::Text(bytes(&mut rest)?),
+                _ => Value::Date(seconds_of(&mut rest)?),
             };
             Some((name, value))
         })
@@ -141,26 +151,12 @@ fn pack(packed: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     }
     packed.push(kind);
     if kind == OTHER {
-        put(packed, name.as_str().as_bytes());
+        put_bytes(packed, name.as_str().as_bytes());
     }
-    put(packed, value);
+    put_bytes(packed, value);
 }
 
-/// Bytes behind their length.
-fn put(packed: &mut Vec<u8>, bytes: &[u8]) {
-    let length = u32::try_from(bytes.len()).expect("a field is smaller than what a head may have");
-    packed.extend_from_slice(&length.to_le_bytes());
-    packed.extend_from_slice(bytes);
-}
-
-fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = number(rest)? as usize;
-    let (bytes, tail) = rest.split_at_checked(length)?;
-    *rest = tail;
-    Some(bytes)
-}
-
-fn number(rest: &mut &[u8]) -> Option<u32> {
+fn seconds_of(rest: &mut &[u8]) -> Option<u32> {
     let (bytes, tail) = rest.split_first_chunk()?;
     *rest = tail;
     Some(u32::from_le_bytes(*bytes))

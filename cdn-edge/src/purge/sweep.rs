@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use service::Shutdown;
 
-use crate::cache::variants::Variants;
+use crate::cache::held::Held;
 use crate::key::KeyRef;
 use crate::library::Library;
 
@@ -56,8 +56,7 @@ fn look_at_all(library: &Library) {
     let records = purges.records().clone();
     if records.names_keys_only() {
         for key in records.keys() {
-            let held = library.cache.get(&KeyRef::parse(key));
-            held.iter().for_each(|held| look_at(library, held));
+            drop(library.held_under(&KeyRef::parse(key)));
         }
         return;
     }
@@ -66,9 +65,17 @@ fn look_at_all(library: &Library) {
     }
 }
 
-fn look_at(library: &Library, held: &Variants) {
-    for object in held.as_slice() {
-        // What is not current any more has been dropped by being asked about.
-        let _ = library.is_current(object);
+/// What is not current any more is dropped by being asked about. Of what is at rest, only what is concerned is waked.
+fn look_at(library: &Library, held: &Held) {
+    if let Some(awake) = held.awake() {
+        for object in awake.as_slice() {
+            let _ = library.is_current(object);
+        }
+        return;
     }
+    held.each(|object| {
+        if library.is_concerned(object) {
+            drop(library.held_under(&object.key()));
+        }
+    });
 }
