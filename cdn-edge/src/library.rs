@@ -153,12 +153,16 @@ impl Library {
     /// whose parts cannot be put together.
     fn has_all(&self, object: &Arc<Object>, range: Option<RangeSpec>) -> bool {
         let running = object.running_fills().clone();
-        let Some(size) = object.size() else { return running.iter().any(|fill| fill.brings(0)) };
+        // First the fills, then the cache: one that ends meanwhile brings nothing any more, but has put all into the
+        // cache, and told the size, before that.
+        let is_brought = |chunk| running.iter().any(|fill| fill.brings(chunk));
+        if object.size().is_none() && is_brought(0) {
+            return true;
+        }
+        let Some(size) = object.size() else { return false };
         let Some(range) = range.map_or(Some(0..size), |range| range.select(size).part()) else { return true };
         let mut pieces = crate::cache::pieces(&range);
-        pieces.all(|(chunk, from, to)| {
-            self.cache.holds_part(object, chunk, from, to) || running.iter().any(|fill| fill.brings(chunk))
-        })
+        pieces.all(|(chunk, from, to)| is_brought(chunk) || self.cache.holds_part(object, chunk, from, to))
     }
 
     /// What we ask for by ourselves.
