@@ -46,7 +46,8 @@ pub struct EdgeConfig {
     pub url_keys: Option<PathBuf>,
     /// The disk tier; one process at a time.
     pub cache_dir: PathBuf,
-    /// Bytes of chunks in memory.
+    /// Bytes of chunks in memory. The index takes some 200 bytes an object beyond them, and up to a tenth of this for
+    /// those in use.
     pub cache_memory: ByteSize,
     /// Bytes of chunks on disk; at most one object per 4 KiB of it is known at a time.
     pub cache_disk: ByteSize,

@@ -165,6 +165,13 @@ impl Library {
         pieces.all(|(chunk, from, to)| is_brought(chunk) || self.cache.holds_part(object, chunk, from, to))
     }
 
+    /// Waits until no fill runs.
+    pub async fn fills_ended(&self) {
+        while self.fills.load(Relaxed) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// What we ask for by ourselves.
     #[must_use]
     pub fn own_wish(&self, key: Arc<CacheKey>, wants: Wants) -> Wish {

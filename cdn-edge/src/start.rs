@@ -42,10 +42,13 @@ use crate::warm::jobs::Jobs;
 /// How long ingest may take for a batch.
 const INGEST_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// How long fills that nobody reads any more may take to end. What they have not brought by then is fetched again.
+const LAST_CHUNKS: std::time::Duration = std::time::Duration::from_millis(500);
+
 /// What ends in turn once the role is to stop.
 struct Parts {
     health: Health,
-    cache: Arc<Cache>,
+    library: Arc<Library>,
     writer: std::thread::JoinHandle<()>,
     /// Resolve once a serving thread has drained.
     serving: Vec<oneshot::Receiver<()>>,
@@ -128,6 +131,7 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let warmed = config.edge.cache_dir.join("warm");
     let jobs = Jobs::open(library.clone(), &warmed, config.edge.warm_concurrency, stop.clone())
         .with_context(|| format!("cannot use the warm orders in {}", warmed.display()))?;
+    let kept = library.clone();
     let admin = admin_listener.map(|listener| {
         let token = AdminToken::new(&config.auth);
         let routes = admin::routes(library, jobs, drain, config.edge.warm_concurrency, token, &health, &config.http);
@@ -138,7 +142,7 @@ async fn begin(config: Config, shutdown: Shutdown) -> anyhow::Result<Running> {
     let drain_timeout = config.http.drain_timeout.0;
     let parts = Parts {
         health,
-        cache,
+        library: kept,
         writer,
         serving,
         deliveries: sending,
@@ -286,7 +290,9 @@ async fn run(parts: Parts, stop: Shutdown) -> anyhow::Result<()> {
     if let Some(admin) = parts.admin {
         admin.await.context("the operators' listener panicked")?;
     }
-    parts.cache.disk.stop();
+    // Its readers have had all of it; the last chunk is on its way to the cache.
+    let _ = tokio::time::timeout(LAST_CHUNKS, parts.library.fills_ended()).await;
+    parts.library.cache.disk.stop();
     let writer = parts.writer;
     let ended =
         tokio::task::spawn_blocking(move || writer.join()).await.context("cannot wait for the disk's thread")?;

@@ -15,9 +15,12 @@ use super::variants::Variants;
 use crate::key::KeyRef;
 use crate::object::Object;
 
-/// So many stay awake although nobody asks for them. To wake one costs its hit most of a microsecond, and to put it back
-/// as much again; so many take 15 MB above what they take at rest.
-const MOST_AWAKE: usize = 1 << 16;
+/// Awake, an object takes so many bytes more than at rest. To wake one costs its hit most of a microsecond, and to put it
+/// back as much again.
+const AWAKE_BYTES: u64 = 220;
+
+/// What being awake may take of the memory for chunks, beyond it: a tenth.
+const AWAKE_SHARE: u64 = 10;
 
 pub struct Index {
     held: S3Fifo<Held>,
@@ -41,14 +44,16 @@ fn is(key: KeyRef<'_>) -> impl Fn(&Held) -> bool + '_ {
 }
 
 impl Index {
-    /// Evicted objects are handed to `ended`, which must not block: whoever stores something evicts.
-    pub fn new(disk_bytes: u64, ended: impl Fn(Arc<Object>) + Send + Sync + 'static) -> Self {
+    /// Evicted objects are handed to `ended`, which must not block: whoever stores something evicts. `memory_bytes` are
+    /// the budget for chunks, by which it is told how much memory there is.
+    pub fn new(disk_bytes: u64, memory_bytes: u64, ended: impl Fn(Arc<Object>) + Send + Sync + 'static) -> Self {
+        let most_awake = usize::try_from(memory_bytes / AWAKE_SHARE / AWAKE_BYTES).unwrap_or(usize::MAX);
         Self {
             held: S3Fifo::new((disk_bytes / PAGE).max(1)),
             hasher: RandomState::new(),
             ended: Box::new(ended),
             awake: AtomicUsize::new(0),
-            most_awake: MOST_AWAKE,
+            most_awake,
             hand: Mutex::default(),
         }
     }
@@ -195,7 +200,7 @@ mod tests {
     fn index(pages: u64) -> (Index, Ended) {
         let ended = Ended::default();
         let told = ended.clone();
-        let index = Index::new(pages * PAGE, move |object| told.lock().unwrap().push(object));
+        let index = Index::new(pages * PAGE, 0, move |object| told.lock().unwrap().push(object));
         (Index { most_awake: 0, ..index }, ended)
     }
 
@@ -444,7 +449,7 @@ mod tests {
     #[ignore = "measures the whole process"]
     fn bytes_of_an_object_at_rest() {
         const OBJECTS: u64 = 1_000_000;
-        let index = Index::new(1 << 40, |_| {});
+        let index = Index::new(1 << 40, 144 << 20, |_| {});
         let resident = || procfs::process::Process::myself().unwrap().statm().unwrap().resident * PAGE;
         let before = resident();
         for id in 1..=OBJECTS {

@@ -46,7 +46,8 @@ pub fn open(
     let (jobs, queue) = channel();
     let evicted = jobs.clone();
     // An error says that the writer has ended; the next start finds the object and evicts it again.
-    let index = Index::new(edge.cache_disk.as_u64(), move |object| drop(evicted.send(Job::Remove(object))));
+    let (disk_bytes, memory_bytes) = (edge.cache_disk.as_u64(), edge.cache_memory.as_u64());
+    let index = Index::new(disk_bytes, memory_bytes, move |object| drop(evicted.send(Job::Remove(object))));
     let mut objects: Vec<_> = found.objects.into_iter().collect();
     // Later versions take the places of earlier ones, where the last run ended before it had noted that.
     objects.sort_unstable_by_key(|(id, _)| *id);
@@ -71,7 +72,7 @@ pub fn open(
     let disk = Arc::new(Disk::new(folder.clone(), jobs, background, metrics.clone()));
     // The index log that was just written knows what became of all that was purged.
     let purges = Purges::new(&folder.purge_log(), newest).with_context(|| format!("cannot write in {shown}"))?;
-    let memory = Memory::new(edge.cache_memory.as_u64());
+    let memory = Memory::new(memory_bytes);
     let cache = Arc::new(Cache::new(index, memory, disk, Arc::new(purges), found.next_id));
     let rewritten_bytes = log.bytes();
     let writer = Writer {

@@ -13,6 +13,7 @@ use wire::{ObjectKey, Timestamp};
 use crate::directives::RequestDirectives;
 use crate::library::wish::Wants;
 use crate::multipart::Parts as Multipart;
+use crate::object::{CHUNK, chunks};
 use crate::range::{RangeSpec, Ranges, Selected};
 use crate::request;
 use crate::server::admission::{Pressure, cost};
@@ -92,7 +93,8 @@ fn names(parts: &Parts) {
 /// Eight bytes of size, then a `Range`.
 pub fn range(data: &[u8]) {
     let Some((size, text)) = data.split_first_chunk::<8>() else { return };
-    parsed_range(text, u64::from_le_bytes(*size));
+    // The configuration allows no larger ones.
+    parsed_range(text, u64::from_le_bytes(*size) % (chunks::MOST * CHUNK + 1));
 }
 
 /// What is sent lies within the object, each byte at most once, and is all that was asked for.
