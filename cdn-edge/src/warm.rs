@@ -6,6 +6,7 @@ pub mod order;
 pub mod pace;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use wire::ObjectKey;
@@ -22,6 +23,10 @@ use pace::Pace;
 
 /// A chunk that met a full disk queue and left memory is fetched again, so often.
 const ROUNDS: u32 = 3;
+
+/// A chunk that has come is handed over within so many times this, or is taken as lost.
+const HANDOVERS: u32 = 200;
+const HANDOVER: Duration = Duration::from_millis(5);
 
 /// What is asked of the origin at a time where there is a pace to be kept: 1 MiB.
 const PACED: u32 = 4;
@@ -60,7 +65,8 @@ async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey, pace: &Pace) -> 
         fetched += missing.iter().map(|&chunk| object.chunk_len(chunk)).sum::<u64>();
         for run in runs(&missing, if pace.is_limited() { PACED } else { u32::MAX }) {
             pace.turn(run.clone().map(|chunk| object.chunk_len(chunk)).sum()).await;
-            read(library, &object, run).await?;
+            read(library, &object, run.clone()).await?;
+            handed_over(library, &object, run).await;
         }
     }
     let whole = (0..object.chunks()).all(|chunk| library.cache.holds(&object, chunk));
@@ -90,6 +96,18 @@ async fn read(library: &Arc<Library>, object: &Arc<Object>, chunks: std::ops::Ra
     let mut reader = Reader::new(library.clone(), object.clone(), u64::from(chunks.start) * CHUNK..end);
     while reader.next().await.map_err(|error| error.to_string())?.is_some() {}
     Ok(())
+}
+
+/// Readers have the last bytes of a chunk before the cache has the chunk: waits for those that fills are about to hand
+/// over, which would else be counted as lost.
+async fn handed_over(library: &Library, object: &Object, chunks: std::ops::Range<u32>) {
+    let is_brought = |chunk| object.running_fills().iter().any(|fill| fill.brings(chunk));
+    for _ in 0..HANDOVERS {
+        if chunks.clone().all(|chunk| library.cache.holds(object, chunk) || !is_brought(chunk)) {
+            return;
+        }
+        tokio::time::sleep(HANDOVER).await;
+    }
 }
 
 /// Neighbours together, so that each gap is one request to the origin, or several of at most so many chunks.
