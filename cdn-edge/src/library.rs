@@ -152,17 +152,13 @@ impl Library {
     /// Whether all that is asked for of an object is held or on its way: nothing more can be fetched of one
     /// whose parts cannot be put together.
     fn has_all(&self, object: &Arc<Object>, range: Option<RangeSpec>) -> bool {
-        let running = object.running_fills().clone();
-        // First the fills, then the cache: one that ends meanwhile brings nothing any more, but has put all into the
-        // cache, and told the size, before that.
-        let is_brought = |chunk| running.iter().any(|fill| fill.brings(chunk));
-        if object.size().is_none() && is_brought(0) {
+        if object.size().is_none() && object.is_brought(0) {
             return true;
         }
         let Some(size) = object.size() else { return false };
         let Some(range) = range.map_or(Some(0..size), |range| range.select(size).part()) else { return true };
         let mut pieces = crate::cache::pieces(&range);
-        pieces.all(|(chunk, from, to)| is_brought(chunk) || self.cache.holds_part(object, chunk, from, to))
+        pieces.all(|(chunk, from, to)| object.is_brought(chunk) || self.cache.holds_part(object, chunk, from, to))
     }
 
     /// Waits until no fill runs.

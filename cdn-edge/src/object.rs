@@ -243,6 +243,12 @@ impl Object {
         self.disk_bytes.load(Relaxed)
     }
 
+    /// Whether a fill that runs brings all of a chunk. To be asked before the cache: a fill that has ended brings nothing
+    /// any more, but has put all into the cache, and told the size, before that.
+    pub(crate) fn is_brought(&self, chunk: u32) -> bool {
+        self.running_fills().iter().any(|fill| fill.brings(chunk))
+    }
+
     pub(crate) fn running_fills(&self) -> std::sync::MutexGuard<'_, Fills> {
         self.fills.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -101,9 +101,8 @@ async fn read(library: &Arc<Library>, object: &Arc<Object>, chunks: std::ops::Ra
 /// Readers have the last bytes of a chunk before the cache has the chunk: waits for those that fills are about to hand
 /// over, which would else be counted as lost.
 async fn handed_over(library: &Library, object: &Object, chunks: std::ops::Range<u32>) {
-    let is_brought = |chunk| object.running_fills().iter().any(|fill| fill.brings(chunk));
     for _ in 0..HANDOVERS {
-        if chunks.clone().all(|chunk| library.cache.holds(object, chunk) || !is_brought(chunk)) {
+        if chunks.clone().all(|chunk| !object.is_brought(chunk) || library.cache.holds(object, chunk)) {
             return;
         }
         tokio::time::sleep(HANDOVER).await;

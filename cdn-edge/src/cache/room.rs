@@ -11,9 +11,9 @@ use super::slabs::{self, Slabs};
 /// Memory comes in whole pages.
 const PAGE: usize = 4096;
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Room {
-    /// Both none where the system has none.
+    /// Each is none where the system has none.
     pages: Option<Arc<Pages>>,
     slabs: Option<Arc<Slabs>>,
 }
@@ -58,7 +58,7 @@ impl Room {
     fn placed<'a>(&self, parts: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Bytes> {
         let in_slabs = |slabs: &Arc<Slabs>| slabs.keep(parts.clone());
         let in_pages = |pages: &Arc<Pages>| pages.keep(parts.clone());
-        self.slabs.as_ref().and_then(in_slabs).or_else(|| self.pages.as_ref().and_then(in_pages))
+        self.pages.as_ref().and_then(in_pages).or_else(|| self.slabs.as_ref().and_then(in_slabs))
     }
 }
 
