@@ -3,14 +3,14 @@
 pub mod fetch;
 pub mod names;
 pub mod open;
+mod openings;
 pub mod purge;
 pub mod update;
 pub mod wish;
 
-use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
@@ -30,7 +30,8 @@ use crate::purge::Asking;
 use crate::range::RangeSpec;
 use crate::reuse::{Reuse, reuse};
 use crate::version;
-use open::{How, Opened, Opening};
+use open::{How, Opened};
+use openings::Openings;
 use wish::{Wants, Wish};
 
 /// Keys remembered as missing; a crawler of missing ones pushes its own out.
@@ -71,9 +72,7 @@ pub struct Library {
     pub background: Handle,
     pub max_object: u64,
     pub gateway: Gateway,
-    /// What is being asked of the origin for the first time or again: at most one a key and what it varies
-    /// by, each ends with the origin's timeouts, and each is waited for by a connection or a warm order.
-    openings: Mutex<HashMap<String, Opening>>,
+    openings: Arc<Openings>,
     /// As of which purge.
     missing: moka::sync::Cache<Arc<CacheKey>, u64>,
     passing: moka::sync::Cache<Arc<CacheKey>, ()>,
@@ -102,7 +101,7 @@ impl Library {
             background,
             max_object,
             gateway,
-            openings: Mutex::default(),
+            openings: Arc::default(),
             missing: remembered(MISSING_KEYS, negative_ttl),
             passing: remembered(PASSING_KEYS, PASSING_TTL),
             changed: remembered(CHANGED_KEYS, CHANGED_TTL),

@@ -5,18 +5,20 @@
 //! answer that may not be stored belongs to the request that brought it; those who waited ask for
 //! themselves, all at once, and for a while nobody waits behind anybody there.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
 use wire::Timestamp;
 
 use super::Library;
 use super::fetch::ForOthers;
+use super::openings::Listing;
 use super::wish::Wish;
 use crate::fill::Following;
+use crate::key::CacheKey;
 use crate::object::Object;
 use crate::origin::{Answer, OriginError};
-use crate::vary;
+use crate::vary::Selectors;
 
 /// How often a request waits for others' answers that turn out to be of no use, before it asks for itself.
 const WAITS: u32 = 3;
@@ -92,6 +94,7 @@ pub(super) enum Shared {
 }
 
 pub(super) type Opening = watch::Receiver<Option<Shared>>;
+type Tell = watch::Sender<Option<Shared>>;
 type Mine = oneshot::Receiver<Result<Outcome, OpenError>>;
 
 enum Joined {
@@ -123,6 +126,8 @@ impl Library {
                 Shared::Object(opened) if self.suits(&opened.object, &wish) => {
                     return Ok(Outcome::Object(Opened { collapsed: true, ..opened }));
                 }
+                // What came says what answers vary by: who wants the same of the others waits for one of them.
+                Shared::Object(opened) if !opened.object.matches(&wish.headers) => {}
                 Shared::Failed(error) => return Err(error),
                 Shared::Object(_) | Shared::Unshared => break,
             }
@@ -134,8 +139,8 @@ impl Library {
     /// Whether somebody is asking for the same already.
     #[must_use]
     pub fn is_being_opened(&self, wish: &Wish) -> bool {
-        let name = self.name(wish);
-        self.openings.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&name)
+        let varies = self.varies(&wish.key);
+        self.openings.look().find(&self.name(wish), &wish.headers, &varies).is_some()
     }
 
     /// Asks about a stale object while it is being served, where nobody does so yet.
@@ -149,8 +154,8 @@ impl Library {
 
     fn join(self: &Arc<Self>, wish: &Wish) -> Joined {
         let name = self.name(wish);
-        let mut openings = self.openings.lock().unwrap_or_else(PoisonError::into_inner);
-        // An opening publishes its object before it leaves the map: looked up under the map's lock,
+        let mut openings = self.openings.look();
+        // An opening publishes its object before it leaves the list: looked up under the list's lock,
         // an object is either known or still being opened, and the origin is asked once.
         let found = self.find(&wish.key.as_ref().as_ref(), &wish.headers, &wish.asked, wish.range(), Timestamp::now());
         if let Some(opened) = found.filter(|opened| opened.how != How::Behind) {
@@ -162,25 +167,26 @@ impl Library {
         if wish.asked.no_store || self.passing.contains_key(&wish.key) {
             return Joined::Mine(self.begin(wish.clone(), None));
         }
-        if let Some(opening) = openings.get(&name) {
-            return Joined::Waiting(opening.clone());
+        let varies = self.varies(&wish.key);
+        if let Some(opening) = openings.find(&name, &wish.headers, &varies) {
+            return Joined::Waiting(opening);
         }
         let (tell, opening) = watch::channel(None);
-        openings.insert(name.clone(), opening);
-        Joined::Mine(self.begin(wish.clone(), Some(Listing { library: self.clone(), name, tell })))
+        let listing = openings.list(name, wish.headers.clone(), varies, opening);
+        Joined::Mine(self.begin(wish.clone(), Some((listing, tell))))
     }
 
-    /// Requests of one name would get the same answer, as far as it is known what the answer varies by; who
-    /// comes after a purge does not wait for what was asked for before it.
-    fn name(&self, wish: &Wish) -> String {
-        let known = self.cache.get(&wish.key.as_ref().as_ref());
-        let varies = known.and_then(|known| known.as_slice().first().map(|object| object.selectors().clone()));
-        let secondary = varies.map_or(String::new(), |varies| vary::secondary(&varies, &wish.headers));
-        // Line feeds stand in no key.
-        format!("{}\n{}\n{secondary}", wish.key, self.cache.purges.of_key(&wish.key))
+    fn name(&self, wish: &Wish) -> (Arc<CacheKey>, u64) {
+        (wish.key.clone(), self.cache.purges.of_key(&wish.key))
     }
 
-    fn begin(self: &Arc<Self>, wish: Wish, listing: Option<Listing>) -> Mine {
+    /// What answers under a key vary by, as far as it is known.
+    fn varies(&self, key: &CacheKey) -> Selectors {
+        let known = self.cache.get(&key.as_ref());
+        known.map_or_else(Selectors::new, |known| known.as_slice()[0].selectors().clone())
+    }
+
+    fn begin(self: &Arc<Self>, wish: Wish, listing: Option<(Listing, Tell)>) -> Mine {
         let (mine, wait) = oneshot::channel();
         let library = self.clone();
         self.background.spawn(async move { library.run_opening(wish, listing, mine).await });
@@ -190,7 +196,7 @@ impl Library {
     async fn run_opening(
         self: Arc<Self>,
         wish: Wish,
-        listing: Option<Listing>,
+        listing: Option<(Listing, Tell)>,
         mine: oneshot::Sender<Result<Outcome, OpenError>>,
     ) {
         let mut fetched = self.fetch(&wish).await;
@@ -209,9 +215,8 @@ impl Library {
         }
         // What the answer is good for is settled; its body may take as long as it likes.
         drop(wish);
-        if let Some(listing) = listing {
-            let tell = listing.tell.clone();
-            // First out of the map: who is told to ask again must not find what has just ended.
+        if let Some((listing, tell)) = listing {
+            // First out of the list: who is told to ask again must not find what has just ended.
             drop(listing);
             tell.send_replace(Some(shared));
         }
@@ -225,18 +230,4 @@ impl Library {
 
 async fn outcome(mine: Mine) -> Result<Outcome, OpenError> {
     mine.await.map_err(|_| OriginError::Abandoned)?
-}
-
-/// An opening's place in the map; leaves it however its task ends.
-struct Listing {
-    library: Arc<Library>,
-    name: String,
-    tell: watch::Sender<Option<Shared>>,
-}
-
-impl Drop for Listing {
-    fn drop(&mut self) {
-        let mut openings = self.library.openings.lock().unwrap_or_else(PoisonError::into_inner);
-        openings.remove(&self.name);
-    }
 }

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::client::{get, open, send};
+use crate::purge::purge;
 use crate::stage::{CHUNK, Stage, eventually, noise};
 use crate::web::{Reply, Step, Web};
 
@@ -164,6 +165,37 @@ async fn a_crowd_shares_what_may_be_shared_and_queues_for_nothing_else() {
     eventually("all ask at once", || async { web.heard().len() == 12 }).await;
     gate.add_permits(100);
     assert!(own.await.unwrap().iter().all(|got| got.bytes() == "body"));
+}
+
+#[tokio::test]
+async fn a_crowd_of_two_minds_costs_a_request_for_each_also_after_a_purge() {
+    let (web, gate) = (Web::start().await, Arc::new(Semaphore::new(0)));
+    let answer = || Reply::new(200, &[FRESH, ("Vary", "Accept-Language"), ("Cache-Tag", "a")], "body").0;
+    web.put("/a", [Reply([vec![Step::Wait(gate.clone())], answer()].concat())]);
+    let stage = Stage::public(&web, |_| ()).await;
+    let crowd = |lang: &'static str| {
+        let url = stage.at("a");
+        let ask = move || {
+            let url = url.clone();
+            async move { send(Method::GET, &url, &[("accept-language", lang)]).await }
+        };
+        tokio::spawn(async move { join_all((0..8).map(|_| ask())).await })
+    };
+    for asked in [0, 2] {
+        let mut crowds = vec![crowd("en")];
+        eventually("the origin is asked", || async { web.heard().len() == asked + 1 }).await;
+        // Whatever was held is out of the index by now, and these wait all the same for who asked first; they are
+        // on their way by the time that the answer comes, or find it held.
+        crowds.extend([crowd("en"), crowd("de")]);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        gate.add_permits(100);
+        for got in join_all(crowds).await.into_iter().flat_map(Result::unwrap) {
+            assert_eq!(got.bytes(), "body");
+        }
+        assert_eq!(web.heard().len(), asked + 2, "one in each language");
+        gate.forget_permits(usize::MAX);
+        purge(&stage, r#"{"tags":["a"]}"#).await;
+    }
 }
 
 #[tokio::test]
