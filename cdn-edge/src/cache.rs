@@ -100,9 +100,10 @@ impl Cache {
     #[must_use]
     pub fn holds_part(&self, object: &Object, chunk: u32, from: u64, to: u64) -> bool {
         let covers = |part: &Part| u64::from(part.start) <= from && part.end() >= to;
-        object.on_disk(chunk).is_some()
-            || self.memory.get(object.id, chunk).is_some_and(|part| covers(&part))
+        // In the order in which chunks go from one to the next.
+        self.memory.get(object.id, chunk).is_some_and(|part| covers(&part))
             || self.disk.about_to_write(object.id, chunk).is_some()
+            || object.on_disk(chunk).is_some()
     }
 
     /// Whether these bytes of an object can be had without the origin.

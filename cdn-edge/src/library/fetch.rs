@@ -149,8 +149,9 @@ impl Library {
         if answer.status == StatusCode::OK && wish.range().is_some() {
             object.found_to_ignore_ranges();
         }
-        self.cache.publish(&object);
+        // First the fill: whoever finds the object finds what brings it.
         let begun = begin_fill(&object, answer);
+        self.cache.publish(&object);
         Fetched { begun, ..Fetched::opened(object, how, policy.explicit && !policy.ask_always) }
     }
 
