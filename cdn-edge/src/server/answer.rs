@@ -218,6 +218,9 @@ impl Answerer {
         if let Some(opened) = self.find(&wanted) {
             return self.held(&wanted, opened).await;
         }
+        if wanted.asked.only_if_cached {
+            return only_if_cached().into();
+        }
         // Asked only where the cache does not know it: what is held has a valid one.
         match ObjectKey::new(&*text) {
             Ok(_) => Box::pin(self.open_and_answer(&wanted)).await,
@@ -331,7 +334,7 @@ fn not_a_tunnel() -> Response<EdgeBody> {
 }
 
 /// RFC 9111, section 5.2.1.7.
-fn only_if_cached() -> Response<EdgeBody> {
+pub(super) fn only_if_cached() -> Response<EdgeBody> {
     let status = StatusCode::GATEWAY_TIMEOUT;
     respond::problem(&Problem::new(status, "only-if-cached", "nothing is held that could answer without the origin"))
 }

@@ -8,7 +8,7 @@ use http::StatusCode;
 use service::Problem;
 use wire::Timestamp;
 
-use super::answer::{Answered, Answerer, Wanted};
+use super::answer::{Answered, Answerer, Wanted, only_if_cached};
 use crate::body::{EdgeBody, MediaBody, PartsBody};
 use crate::cache::pieces;
 use crate::cache_status::{self, CacheNote};
@@ -142,6 +142,9 @@ impl Answerer {
             Selection::Parts(ranges) => ranges[0].start..ranges[ranges.len() - 1].end,
         };
         let note = self.note(&opened, &range);
+        if wanted.asked.only_if_cached && !wanted.arrival.head && !note.all_held {
+            return Offer::Ready(only_if_cached().into());
+        }
         let first = if let Selection::Parts(ranges) = &selection { ranges[0].clone() } else { range };
         let mut reader = Reader::new(self.shared.library.clone(), object, first);
         if matches!(opened.how, How::Cold(_) | How::Replaced(_)) && !opened.collapsed {
@@ -208,6 +211,9 @@ impl Answerer {
 
     /// Once more from the start, and no more than once.
     async fn read_anew(&self, wanted: &Wanted<'_>) -> Answered {
+        if wanted.asked.only_if_cached {
+            return only_if_cached().into();
+        }
         let opened = tokio::time::timeout(self.shared.http.request_timeout.0, self.open(self.wish(wanted))).await;
         let opened = match opened.unwrap_or(Err(OpenError::Origin(OriginError::Changed))) {
             Ok(Outcome::Object(opened)) => opened,

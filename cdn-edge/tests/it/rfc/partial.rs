@@ -48,6 +48,15 @@ async fn ranges() {
             ],
         ),
         (
+            "9111 5.2.1.7: only-if-cached, of what is held in part",
+            vec![
+                part("bytes=0-4", "bytes 0-4/10", "01234"),
+                from_cache("bytes=1-2", "bytes 1-2/10", "12").sending(&[("cache-control", "only-if-cached")]),
+                get(&[("cache-control", "only-if-cached")], Asked::No).status(504),
+                get(&[("range", "bytes=4-5"), ("cache-control", "only-if-cached")], Asked::No).status(504),
+            ],
+        ),
+        (
             "9111 3.4: a part is completed",
             vec![
                 part("bytes=0-4", "bytes 0-4/10", "01234"),
