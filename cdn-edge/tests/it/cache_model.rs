@@ -1,7 +1,7 @@
 //! Random requests, purges, changes and failures of the origin, restarts and kills, on an edge in a process of its
 //! own, against a reference cache.
 //!
-//! `ROUNDS` asks for more, `SEED` for one round again; a failure shows its seed and what was done.
+//! `ROUNDS` asks for more, `SEED` for one round again; a failure shows its seed and what was done last.
 
 mod reference;
 mod site;
@@ -18,10 +18,13 @@ use crate::client::{self, send};
 use crate::killed::{Process, spawn_public};
 use crate::stage::TOKEN;
 use reference::{Ask, Got, Reference, Seen, Told};
-use site::{KINDS, Mood, Rule, Site, bytes, etag};
+use site::{History, KINDS, Mood, Now, Rule, Site, bytes, etag};
 
 /// Operations of a round.
 const OPERATIONS: usize = 120;
+
+/// What was done and answered last, as far as it helps to find what led to a failure.
+const SHOWN: usize = 80;
 
 #[derive(Debug, Clone, Copy)]
 enum Want {
@@ -140,11 +143,8 @@ impl Round {
                 let sent = request(key, lang, want, told, known);
                 let ask = Ask { head: method == Method::HEAD, part: matches!(want, Want::Part(..)), told, known };
                 let got = send(method, &format!("{}/{}", self.url, KINDS[key].name), &pairs(&sent)).await;
-                println!(
-                    "   {}, {:?}",
-                    got.status,
-                    [got.header("etag"), got.header("age"), got.header("cache-status")]
-                );
+                let shown = [got.header("etag"), got.header("age"), got.header("cache-status")];
+                self.site.history.note(format!("   {}, {shown:?}", got.status));
                 let seen = self.seen(key, lang, &got, ask.head);
                 let asks = self.asks(key);
                 self.observe(key, lang, ask, Seen { asks: Some(asks), ..seen });
@@ -152,9 +152,9 @@ impl Round {
             Operation::Crowd(key) => self.crowd(key).await,
             Operation::Change(key, rule) => {
                 self.rules[key].push(rule);
-                self.site.change(key, |now| (now.version, now.rule) = (now.version + 1, rule));
+                self.change(key, |now| (now.version, now.rule) = (now.version + 1, rule));
             }
-            Operation::Mood(key, mood) => self.site.change(key, |now| now.mood = mood),
+            Operation::Mood(key, mood) => self.change(key, |now| now.mood = mood),
             Operation::Purge(named, meant, soft) => {
                 let admin = std::fs::read_to_string(self.dir.path().join("admin")).unwrap();
                 let got = post(&format!("{admin}/v1/purge"), TOKEN, &format!(r#"{{{named},"soft":{soft}}}"#)).await;
@@ -174,6 +174,11 @@ impl Round {
         }
     }
 
+    fn change(&mut self, key: usize, change: impl FnOnce(&mut Now)) {
+        self.site.change(key, change);
+        self.reference.changed(key, self.site.now(key));
+    }
+
     /// On the same port, which is a part of every key.
     async fn start(&mut self) {
         let (edge, url) = spawn_public(self.dir.path(), &self.site.url, self.host()).await;
@@ -189,8 +194,10 @@ impl Round {
         let asks = self.asks(key);
         assert!(most.is_none_or(|most| asks <= most), "a crowd cost {asks} requests");
         let ask = Ask { head: false, part: false, told: Told::Nothing, known: None };
-        for got in &crowd {
-            let seen = self.seen(key, 0, got, false);
+        let mut seen: Vec<Seen> = crowd.iter().map(|got| self.seen(key, 0, got, false)).collect();
+        // In the order in which the edge can have answered: nobody goes back to an older version.
+        seen.sort_by_key(|seen| seen.got.version());
+        for seen in seen {
             self.observe(key, 0, ask, Seen { asks: None, ..seen });
         }
     }
@@ -273,6 +280,19 @@ fn pairs(fields: &Fields) -> Vec<(&'static str, &str)> {
     fields.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
+struct ShownOnFailure {
+    seed: u64,
+    history: History,
+}
+
+impl Drop for ShownOnFailure {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("SEED={}, the newest last:\n{}", self.seed, self.history.last(SHOWN).join("\n"));
+        }
+    }
+}
+
 fn asked_for(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
@@ -282,13 +302,14 @@ fn asked_for(name: &str) -> Option<u64> {
 async fn an_edge_is_as_a_reference_has_it() {
     let seed = asked_for("SEED");
     let rounds = if seed.is_some() { 1 } else { asked_for("ROUNDS").unwrap_or(3) };
-    for round in 0..rounds {
+    for _ in 0..rounds {
         let seed = seed.unwrap_or_else(|| rand::random::<u32>().into());
-        println!("round {round}: SEED={seed}");
         let mut round = Round::new(seed).await;
+        let history = round.site.history.clone();
+        let _shown = ShownOnFailure { seed, history: history.clone() };
         for number in 0..OPERATIONS {
             let operation = round.operation();
-            println!("{number}: {operation:?}");
+            history.note(format!("{number}: {operation:?}"));
             round.apply(operation).await;
         }
     }

@@ -50,6 +50,15 @@ pub(crate) enum Got {
     Failed(u16),
 }
 
+impl Got {
+    pub(crate) fn version(self) -> Option<u32> {
+        match self {
+            Self::Version(version) | Self::Broken(version) => Some(version),
+            Self::Failed(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seen {
     pub(crate) got: Got,
@@ -124,6 +133,17 @@ impl Reference {
             .all(|stored| stored.whole && !stored.excused && stored.rule == Rule::Fresh);
         let shared = now.rule == Rule::Fresh && now.mood == Mood::Well && !KINDS[at.0].weak;
         (quiet && known && shared).then_some(1)
+    }
+
+    /// The origin is another from now on, also for questions that are still on their way.
+    pub(crate) fn changed(&mut self, key: usize, now: Now) {
+        if self.late.get(&key).is_none_or(|late| *late == 0) {
+            return;
+        }
+        for (_, worlds) in self.worlds.iter_mut().filter(|(at, _)| at.0 == key) {
+            let renewed: Vec<World> = worlds.iter().flatten().flat_map(|stored| renewals(*stored, now)).collect();
+            worlds.extend(renewed);
+        }
     }
 
     pub(crate) fn purge(&mut self, meant: impl Fn(usize) -> bool, soft: bool) {
@@ -236,6 +256,10 @@ fn served(stored: Stored, key: usize, ask: Ask, now: Now, asks: usize) -> Vec<Ou
     if stored.whole || ask.head || ask.known == Some(stored.version) {
         return vec![Outcome { hit: hit.filter(|_| stored.whole), ..whole }];
     }
+    if ask.told == Told::OnlyIfCached {
+        // Perhaps the part that is there is the one that is asked for.
+        return vec![Outcome { hit: None, ..whole }, Outcome { got: Got::Failed(504), hit: Some(false), ..whole }];
+    }
     let most = asks + fills(key);
     let filled = Stored { whole: !ask.part && now.mood != Mood::Cut, ..stored };
     let mut all = vec![Outcome { most, hit: None, next: Some(filled), ..whole }];
@@ -253,6 +277,13 @@ fn served(stored: Stored, key: usize, ask: Ask, now: Now, asks: usize) -> Vec<Ou
 
 /// Served stale, and asked about by the time of the next request.
 fn behind(stored: Stored, key: usize, ask: Ask, now: Now) -> Vec<Outcome> {
+    let (all, nexts) = (served(stored, key, ask, now, 0).into_iter(), renewals(stored, now));
+    all.flat_map(|one| nexts.iter().map(move |next| Outcome { most: one.most + 3, hit: None, next: *next, ..one }))
+        .collect()
+}
+
+/// What a question behind a client's back may leave.
+fn renewals(stored: Stored, now: Now) -> Vec<World> {
     let renewed = Stored { version: now.version, rule: now.rule, soft: false, whole: false, excused: false };
     let renewed = if now.version == stored.version { Stored { whole: stored.whole, ..renewed } } else { renewed };
     let mut nexts = vec![Some(stored), Some(Stored { excused: true, ..stored })];
@@ -263,9 +294,7 @@ fn behind(stored: Stored, key: usize, ask: Ask, now: Now) -> Vec<Outcome> {
             None,
         ]);
     }
-    let all = served(stored, key, ask, now, 0).into_iter();
-    all.flat_map(|one| nexts.iter().map(move |next| Outcome { most: one.most + 3, hit: None, next: *next, ..one }))
-        .collect()
+    nexts
 }
 
 /// Asked about first.

@@ -103,6 +103,22 @@ pub(crate) struct Site {
     pub(crate) url: String,
     now: Arc<Mutex<[Now; KINDS.len()]>>,
     asked: Arc<Mutex<[usize; KINDS.len()]>>,
+    pub(crate) history: History,
+}
+
+/// What was done and answered in a round.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct History(Arc<Mutex<Vec<String>>>);
+
+impl History {
+    pub(crate) fn note(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    pub(crate) fn last(&self, lines: usize) -> Vec<String> {
+        let all = self.0.lock().unwrap();
+        all[all.len().saturating_sub(lines)..].to_vec()
+    }
 }
 
 /// The bytes of one version in one language, unlike those of any other, wherever one looks.
@@ -131,7 +147,7 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let now = [Now { version: 1, rule: Rule::Fresh, mood: Mood::Well }; KINDS.len()];
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let site = Self { url, now: Arc::new(Mutex::new(now)), asked: Arc::default() };
+        let site = Self { url, now: Arc::new(Mutex::new(now)), asked: Arc::default(), history: History::default() };
         let serving = site.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -165,8 +181,7 @@ impl Site {
         let key = KINDS.iter().position(|kind| kind.name == path).expect("only these keys are asked for");
         self.asked.lock().unwrap()[key] += 1;
         let now = self.now(key);
-        // Shown where a round fails.
-        println!("   the origin: {path}, {now:?}: {:?}", shown(request.headers()));
+        self.history.note(format!("   the origin: {path}, {now:?}: {:?}", shown(request.headers())));
         match now.mood {
             Mood::Error => return Ok(response(503, Full::from("failing").map_err(never).boxed_unsync())),
             Mood::Reset => return Err(io::Error::other("reset on order")),
