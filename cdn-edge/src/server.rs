@@ -11,7 +11,6 @@ pub mod h1;
 pub mod meter;
 pub mod pass;
 pub mod read;
-pub mod rewound;
 pub mod streams;
 pub mod tcp;
 pub mod tls;

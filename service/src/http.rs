@@ -7,8 +7,11 @@
 
 mod connection;
 mod front;
+pub mod head;
+mod hot;
 mod moved_timer;
 mod patient;
+pub mod rewound;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +29,6 @@ use crate::{Health, Shutdown};
 pub use connection::Place;
 use connection::Server;
 pub use front::Front;
-pub use hyper::body::Incoming;
 
 /// Binds a listener; port 0 takes a free one.
 ///

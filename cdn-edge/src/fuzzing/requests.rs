@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use bytes::BytesMut;
 use http::request::Parts;
 use http::{Request, Version, header};
+use service::http::head::{After, Found, Heads, Taken};
 use service::url_keys::UrlKeys;
 use wire::token::keys::KeySet;
 use wire::token::{self, Claims, Refusal};
@@ -18,14 +19,13 @@ use crate::range::{RangeSpec, Ranges, Selected};
 use crate::request;
 use crate::server::admission::{Pressure, cost};
 use crate::server::gate::Gate;
-use crate::server::h1::head::{After, Found, Heads};
 
 /// A head as a connection brings it. What is taken is one head, framed as everybody else frames it; what is not
 /// taken stays.
 pub fn request(data: &[u8]) {
     let mut buffer = BytesMut::from(data);
     let (parts, after) = match Heads::default().take(&mut buffer) {
-        Found::Request(parts, after) => (parts, after),
+        Found::Request(Taken { parts, after, .. }) => (parts, after),
         Found::Partial | Found::Unusual => return assert_eq!(buffer, data),
     };
     let head = &data[..data.len() - buffer.len()];
@@ -65,7 +65,8 @@ fn comes_back(lines: &[&[u8]], parts: &Parts, after: After) {
     }
     written.extend_from_slice(b"\r\nGET");
     let mut buffer = BytesMut::from(&written[..]);
-    let Found::Request(again, after_again) = Heads::default().take(&mut buffer) else { panic!("taken once only") };
+    let Found::Request(taken) = Heads::default().take(&mut buffer) else { panic!("taken once only") };
+    let Taken { parts: again, after: after_again, .. } = taken;
     assert_eq!((&again.method, &again.uri, &again.headers), (&parts.method, &parts.uri, &parts.headers));
     assert_eq!((after_again, &buffer[..]), (after, &b"GET"[..]));
 }

@@ -4,7 +4,6 @@
 //! request that is anything else (a body, an upgrade, another version, a head that is not clean) takes the
 //! connection to hyper, with all that was read of it.
 
-pub(crate) mod head;
 mod write;
 
 use std::io;
@@ -17,6 +16,7 @@ use http::{Method, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use service::Shutdown;
+use service::http::head::{After, Found, Heads, Taken};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 
@@ -24,7 +24,6 @@ use super::answer::{Answered, Answerer, framing};
 use super::meter::Framing;
 use super::tcp::{Tcp, Wire};
 use crate::origin::upload::Upload;
-use head::{After, Found, Heads};
 use write::{LAST_CHUNK, Outgoing, chunk_line, render};
 
 /// Read at a time.
@@ -76,7 +75,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Wire + Unpin>(
     let mut timer = pin!(tokio::time::sleep(patience));
     loop {
         match lane.heads.take(&mut lane.buffer) {
-            Found::Request(mut parts, after) => {
+            Found::Request(Taken { mut parts, after, .. }) => {
                 let after = if stop.is_cancelled() { After::Close } else { after };
                 if let Err(gone) = lane.answer(&mut parts, after).await {
                     tracing::debug!(%gone, "a connection ended early");

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use service::http::rewound::Rewound;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -53,6 +54,12 @@ impl Wire for TcpStream {
 impl Wire for TlsStream<TcpStream> {
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0
+    }
+}
+
+impl<S: Wire> Wire for Rewound<S> {
+    fn tcp(&self) -> &TcpStream {
+        self.stream().tcp()
     }
 }
 

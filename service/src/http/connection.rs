@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
+use bytes::BytesMut;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -18,8 +19,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt;
 
 use super::front::Front;
+use super::hot;
 use super::moved_timer::MovedTimer;
 use super::patient::PatientIo;
+use super::rewound::Rewound;
 use crate::config::HttpConfig;
 use crate::{Shutdown, limits};
 
@@ -52,15 +55,16 @@ const SEND_BUFFER: usize = 128 << 10;
 #[derive(Debug)]
 pub(super) struct Server<F> {
     http: http1::Builder,
-    front: F,
+    pub(super) front: F,
     routes: Router,
+    pub(super) header_timeout: Duration,
     /// From a request's head to its answer's; the routes have theirs themselves.
-    request_timeout: Duration,
+    pub(super) request_timeout: Duration,
     write_timeout: Duration,
     /// Running requests finish, and no further one begins.
-    stop: Shutdown,
+    pub(super) stop: Shutdown,
     /// After the stop, and the deadline has passed: whatever still runs ends.
-    given_up: Shutdown,
+    pub(super) given_up: Shutdown,
 }
 
 impl<F: Front> Server<F> {
@@ -69,8 +73,9 @@ impl<F: Front> Server<F> {
     pub(super) fn new(front: F, routes: Router, config: &HttpConfig, stop: Shutdown, given_up: Shutdown) -> Self {
         let mut http = http1::Builder::new();
         http.header_read_timeout(config.header_timeout.0);
-        let (request_timeout, write_timeout) = (config.request_timeout.0, config.write_timeout.0);
-        Self { http, front, routes, request_timeout, write_timeout, stop, given_up }
+        let (header_timeout, request_timeout) = (config.header_timeout.0, config.request_timeout.0);
+        let write_timeout = config.write_timeout.0;
+        Self { http, front, routes, header_timeout, request_timeout, write_timeout, stop, given_up }
     }
 
     pub(super) async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, place: Place) {
@@ -84,8 +89,16 @@ impl<F: Front> Server<F> {
         }
     }
 
-    /// None where it was ended.
+    /// None where it was ended, or has ended without hyper.
     async fn serve(&self, stream: TcpStream, peer: SocketAddr, place: Place) -> Option<hyper::Result<()>> {
+        let mut io = PatientIo::new(stream, self.write_timeout);
+        let read = match self.front.posts() {
+            None => BytesMut::new(),
+            Some(posts) => match hot::serve(&mut io, self, posts, peer).await {
+                hot::End::Closed => return None,
+                hot::End::Unusual(read) => read,
+            },
+        };
         let requests = MovedTimer::new();
         let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
             let (place, time) = (place.clone(), &requests);
@@ -98,7 +111,7 @@ impl<F: Front> Server<F> {
                 Box::pin(self.routed(request, peer, place)).await
             }
         });
-        let io = TokioIo::new(PatientIo::new(stream, self.write_timeout));
+        let io = TokioIo::new(Rewound::new(read, io));
         let mut http = self.http.clone();
         http.timer(MovedTimer::new());
         let mut served = pin!(http.serve_connection(io, service).with_upgrades());

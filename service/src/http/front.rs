@@ -3,27 +3,39 @@
 use std::net::SocketAddr;
 
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::Body;
 use hyper::Request;
-use hyper::body::Incoming;
 
+use super::head::Posts;
 use crate::Problem;
 
-/// A path so hot that the routes' layers would be most of what a request costs. Its answers are bounded as those of the
-/// routes are: a time, and a panic is answered.
+/// A path so hot that the routes' layers would be most of what a request costs, and hyper a good part of the rest. Its
+/// answers are bounded as those of the routes are: a time, and a panic is answered.
 pub trait Front: Send + Sync + 'static {
-    /// Whether the request is not for the routes.
-    fn takes(&self, request: &Request<Incoming>) -> bool;
+    /// The requests that are read without hyper.
+    fn posts(&self) -> Option<Posts>;
 
-    fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> impl Future<Output = Response> + Send;
+    /// Whether a request is not for the routes; those of [`Front::posts`] are not.
+    fn takes<B>(&self, request: &Request<B>) -> bool;
+
+    fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> impl Future<Output = Response> + Send
+    where
+        B: Body<Data = Bytes> + Unpin + Send,
+        B::Error: Into<axum::BoxError>;
 }
 
 /// All is for the routes.
 impl Front for () {
-    fn takes(&self, _: &Request<Incoming>) -> bool {
+    fn posts(&self) -> Option<Posts> {
+        None
+    }
+
+    fn takes<B>(&self, _: &Request<B>) -> bool {
         false
     }
 
-    async fn answer(&self, _: Request<Incoming>, _: SocketAddr) -> Response {
+    async fn answer<B: Send>(&self, _: Request<B>, _: SocketAddr) -> Response {
         Problem::not_found("there is nothing at this path").into_response()
     }
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderValue, StatusCode, header};
 use rustix::fs::sendfile;
 use rustix::net::{SendFlags, send};
+use service::http::head::After;
 use tokio::io::{AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
-use super::head::After;
 use crate::cache::pages::{LEAST, Pages};
 use crate::delivery::transcript::{Deliveries, Sent, Transcript};
 use crate::object::fields::line;

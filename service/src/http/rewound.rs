@@ -6,9 +6,6 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-
-use super::tcp::Wire;
 
 #[derive(Debug)]
 pub struct Rewound<S> {
@@ -21,11 +18,10 @@ impl<S> Rewound<S> {
     pub fn new(before: BytesMut, stream: S) -> Self {
         Self { before, stream }
     }
-}
 
-impl<S: Wire> Wire for Rewound<S> {
-    fn tcp(&self) -> &TcpStream {
-        self.stream.tcp()
+    #[must_use]
+    pub fn stream(&self) -> &S {
+        &self.stream
     }
 }
 
