@@ -4,7 +4,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEVSTACK := $(TARGET)/release/devstack
 BENCHES := event route hit edge stores ingest
 
-FUZZ := events cloud_event cmcd listens inflate edge_request edge_range edge_token edge_fields edge_telemetry \
+FUZZ := post events cloud_event cmcd listens inflate edge_request edge_range edge_token edge_fields edge_telemetry \
 	edge_index_log edge_logs edge_journal
 
 .PHONY: check-clients check-edge-clients check-openapi chaos-ingest chaos-edge model-edge test-versitygw fuzz up down reset deps test lint bench $(addprefix bench-,$(BENCHES))

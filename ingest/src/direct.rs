@@ -16,11 +16,13 @@ use crate::server::{EVENTS, Ingest};
 /// Some thirty events. What is larger is little per event to hyper, and much to a connection.
 const SMALL: usize = 16 << 10;
 
+pub(crate) const POSTS: Posts = Posts { to: EVENTS, most: SMALL };
+
 pub(crate) struct Direct(pub(crate) Arc<Ingest>);
 
 impl Front for Direct {
     fn posts(&self) -> Option<Posts> {
-        Some(Posts { to: EVENTS, most: SMALL })
+        Some(POSTS)
     }
 
     fn takes<B>(&self, request: &Request<B>) -> bool {

@@ -1,13 +1,44 @@
 //! What `fuzz/` calls: each parser with any bytes. A panic is a bug, and so is an answer that blames us.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use service::Problem;
+use service::http::head::{Found, Heads, Kind, Taken};
 use wire::Timestamp;
 use wire::event::{Event, EventRef};
 
 use crate::body;
+use crate::direct::POSTS;
 use crate::formats::{Format, cmcd, listenbrainz};
 use crate::inflate::{Encoding, Limits};
+
+/// A request for events as a connection brings it. What is taken is one request and its body, as long as it says, in
+/// whatever pieces it comes; what is not taken stays.
+pub fn post(data: &[u8]) {
+    let kind = Kind::Posts(POSTS);
+    let mut buffer = BytesMut::from(data);
+    let Found::Request(Taken { parts, body, after }) = Heads::new(kind).take(&mut buffer) else {
+        return assert_eq!(buffer, data);
+    };
+    let whole = &data[..data.len() - buffer.len()];
+    assert!(whole.ends_with(&body) && data.ends_with(&buffer) && body.len() <= POSTS.most);
+    let lengths: Vec<_> = parts.headers.get_all(header::CONTENT_LENGTH).iter().collect();
+    let told: Vec<usize> = lengths.iter().filter_map(|length| length.to_str().ok()?.parse().ok()).collect();
+    assert!(lengths.len() == 1 && told == [body.len()], "as long as one field says");
+    assert!(!parts.headers.contains_key(header::TRANSFER_ENCODING) && parts.uri.path() == POSTS.to);
+    let (mut heads, mut pieces) = (Heads::new(kind), BytesMut::new());
+    for cut in 0..whole.len().min(400) {
+        pieces.extend_from_slice(&whole[cut..=cut]);
+        match heads.take(&mut pieces) {
+            Found::Partial => assert!(cut + 1 < whole.len(), "a request has one end"),
+            Found::Request(again) => {
+                assert_eq!((cut + 1, again.body, again.after), (whole.len(), body, after));
+                return assert_eq!((again.parts.uri, again.parts.headers), (parts.uri, parts.headers));
+            }
+            Found::Unusual => panic!("it was taken before"),
+        }
+    }
+}
 
 /// JSON and NDJSON, cut and read.
 pub fn events(data: &[u8]) {
@@ -88,7 +119,8 @@ mod tests {
     #[test]
     fn seeds_are_read() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
-        let targets: [(&str, Target); 5] = [
+        let targets: [(&str, Target); 6] = [
+            ("post", super::post),
             ("events", super::events),
             ("cloud_event", super::cloud_event),
             ("cmcd", super::cmcd),
