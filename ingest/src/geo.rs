@@ -6,6 +6,7 @@
 mod config;
 mod database;
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,10 +52,13 @@ impl Geo {
 
     pub(crate) fn place(&self, address: IpAddr) -> Place {
         let address = address.to_canonical();
+        // Of the fourth version, as most are, all fits at once.
+        let mut client_net = String::with_capacity(18);
+        write!(client_net, "{}", ClientNet::of(address)).expect("a String takes all that is written to it");
         Place {
             country: self.country.find(address, |record| record.country()),
             asn: self.asn.find(address, |record| record.asn).unwrap_or(0),
-            client_net: ClientNet::of(address).to_string(),
+            client_net,
         }
     }
 

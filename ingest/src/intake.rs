@@ -78,7 +78,8 @@ impl Intake {
         };
         match encoding {
             None => Ok(held),
-            Some(encoding) => self.inflate(encoding, held).await,
+            // In a box, so that every other body's future is smaller by it.
+            Some(encoding) => Box::pin(self.inflate(encoding, held)).await,
         }
     }
 

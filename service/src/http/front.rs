@@ -19,6 +19,7 @@ pub trait Front: Send + Sync + 'static {
     /// Whether a request is not for the routes; those of [`Front::posts`] are not.
     fn takes<B>(&self, request: &Request<B>) -> bool;
 
+    /// Answers tell their length: none goes on while it is sent.
     fn answer<B>(&self, request: Request<B>, peer: SocketAddr) -> impl Future<Output = Response> + Send
     where
         B: Body<Data = Bytes> + Unpin + Send,

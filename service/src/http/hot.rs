@@ -4,6 +4,7 @@
 //! begins here, and the first request that is anything else takes the connection to hyper, with all that was read of
 //! it. A body that does not come is hyper's to wait for, too.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use axum::response::Response;
 use bytes::BytesMut;
 use http::{HeaderValue, Request, StatusCode, header};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -50,9 +52,11 @@ pub(super) async fn serve<F: Front>(io: &mut PatientIo, server: &Server<F>, post
             Found::Request(Taken { parts, body, after }) => {
                 let request = Request::from_parts(*parts, Full::new(body));
                 let time = requests.after(server.request_timeout);
+                // It is large: whoever waits for it gets no more than its place.
+                let mut answering = pin!(server.front.answer(request, peer));
                 let response = tokio::select! {
                     biased;
-                    response = limits::bounded(time, server.front.answer(request, peer)) => response,
+                    response = limits::bounded(time, answering.as_mut()) => response,
                     () = given_up.as_mut() => return End::Closed,
                 };
                 let after = if server.stop.is_cancelled() { After::Close } else { after };
@@ -89,8 +93,8 @@ pub(super) async fn serve<F: Front>(io: &mut PatientIo, server: &Server<F>, post
 
 /// Head and body in one piece: answers here are small, and whole before the first byte goes out.
 async fn answer(io: &mut PatientIo, out: &mut Vec<u8>, response: Response, after: After) -> io::Result<()> {
-    let (head, body) = response.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let (head, mut body) = response.into_parts();
+    let length = body.size_hint().exact().ok_or_else(|| io::Error::other("an answer without a length"))?;
     out.clear();
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(head.status.as_str().as_bytes());
@@ -101,17 +105,40 @@ async fn answer(io: &mut PatientIo, out: &mut Vec<u8>, response: Response, after
         line(out, name.as_str(), value.as_bytes());
     }
     if !head.headers.contains_key(header::DATE) {
-        line(out, "date", httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+        date(out);
     }
     if head.status != StatusCode::NO_CONTENT && !head.headers.contains_key(header::CONTENT_LENGTH) {
-        line(out, "content-length", HeaderValue::from(body.len()).as_bytes());
+        line(out, "content-length", HeaderValue::from(length).as_bytes());
     }
     if after == After::Close {
         line(out, "connection", b"close");
     }
     out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&body);
+    let mut left = length;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(io::Error::other)?.into_data() else { continue };
+        left = left.checked_sub(data.len() as u64).ok_or_else(|| io::Error::other("more than it told"))?;
+        out.extend_from_slice(&data);
+    }
+    if left > 0 {
+        return Err(io::Error::other("less than it told"));
+    }
     io.write_all(out).await
+}
+
+/// Made once a second by each thread.
+fn date(out: &mut Vec<u8>) {
+    thread_local! {
+        static LAST: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    LAST.with_borrow_mut(|(made, text)| {
+        if *made != second {
+            (*made, *text) = (second, httpdate::fmt_http_date(now));
+        }
+        line(out, "date", text.as_bytes());
+    });
 }
 
 fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
