@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, StatusCode};
+use service::http::field::line;
 use tokio::sync::Notify;
 
 use crate::forward::end_to_end;
-use crate::object::fields::line;
 
 /// Heads that wait for their client at most; what finds no room is left out, for none of them is owed.
 const QUEUE: usize = 4;

@@ -1,32 +1,28 @@
 //! What the edge asks an origin for, and what it may hear: an S3 bucket ([`s3`]) or any HTTP server ([`web`]).
 
+pub mod body;
 pub mod connector;
 pub mod list;
 pub mod s3;
 pub mod upload;
 pub mod web;
 
-use std::future::poll_fn;
 use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Incoming};
 use service::Health;
 use service::health::Status;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Sleep;
 use wire::EdgeId;
 
 use crate::interim::Interim;
 use crate::key::CacheKey;
 use crate::metrics::Metrics;
 use crate::shield::Shield;
-use crate::shield::member::Busy;
+pub use body::Body;
 use upload::Upload;
 
 /// Why the origin's answer is of no use. Cheap to clone: a crowd shares it.
@@ -110,8 +106,25 @@ impl Answer {
         let (head, incoming) = response.into_parts();
         let length = HttpBody::size_hint(&incoming).exact();
         let part = part(head.status, &head.headers, length);
-        let body = Body { incoming, idle_timeout, waiting: None, edge: None, _permit: permit };
+        let body = Body::new(incoming, idle_timeout, permit);
         Self { by: None, status: head.status, headers: head.headers, delay, length, part, body }
+    }
+
+    /// No more of a part than these bytes of the whole: it was asked for more than the client wants.
+    pub fn narrow(&mut self, wanted: &Range<u64>) {
+        let Some(ContentRange { bytes, size }) = &mut self.part else { return };
+        let narrower = wanted.start.max(bytes.start)..wanted.end.min(bytes.end);
+        if narrower.is_empty() || narrower == *bytes {
+            return;
+        }
+        let length = narrower.end - narrower.start;
+        self.body.narrow(narrower.start - bytes.start, length);
+        let told = format!("bytes {}-{}/{size}", narrower.start, narrower.end - 1);
+        self.headers.insert(header::CONTENT_RANGE, HeaderValue::try_from(told).expect("digits make a header"));
+        self.headers.insert(header::CONTENT_LENGTH, length.into());
+        // They are about what was sent (RFC 9530, section 2).
+        OF_THE_CONTENT.iter().for_each(|name| drop(self.headers.remove(*name)));
+        (*bytes, self.length) = (narrower, Some(length));
     }
 }
 
@@ -140,76 +153,7 @@ pub fn range_value(bytes: &Range<u64>) -> HeaderValue {
     HeaderValue::try_from(text).expect("digits and ASCII make a header")
 }
 
-/// The bytes of an answer, each piece within the idle timeout.
-#[derive(Debug)]
-pub struct Body {
-    incoming: Incoming,
-    idle_timeout: Duration,
-    /// Runs while nothing comes.
-    waiting: Option<Pin<Box<Sleep>>>,
-    /// The other edge that it comes from, where it does.
-    edge: Option<Busy>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Body {
-    /// It comes from another edge, which is busy with it as long as it lasts.
-    pub(crate) fn keeps(&mut self, edge: Busy) {
-        self.edge = Some(edge);
-    }
-
-    #[must_use]
-    pub fn is_of_an_edge(&self) -> bool {
-        self.edge.is_some()
-    }
-
-    /// The next piece; none at the end.
-    ///
-    /// # Errors
-    /// [`OriginError::Broken`] or [`OriginError::Timeout`].
-    pub async fn next(&mut self) -> Result<Option<Bytes>, OriginError> {
-        let Some(edge) = self.edge.as_ref().map(Busy::edge) else { return self.piece().await };
-        tokio::select! {
-            biased;
-            piece = self.piece() => piece,
-            () = edge.gone() => Err(OriginError::Broken),
-        }
-    }
-
-    async fn piece(&mut self) -> Result<Option<Bytes>, OriginError> {
-        loop {
-            match poll_fn(|context| self.poll_frame(context)).await {
-                None => return Ok(None),
-                // Trailers are not stored (RFC 9110, section 6.5).
-                Some(frame) => match frame?.into_data() {
-                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
-                    _ => {}
-                },
-            }
-        }
-    }
-
-    /// The next piece or the trailers; none at the end.
-    pub fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, OriginError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
-            self.waiting = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(|_| OriginError::Broken)));
-        }
-        let idle_timeout = self.idle_timeout;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle_timeout)));
-        waiting.as_mut().poll(context).map(|()| Some(Err(OriginError::Timeout("between two pieces of a body"))))
-    }
-
-    #[must_use]
-    pub fn is_at_end(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    #[must_use]
-    pub fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
-    }
-}
+const OF_THE_CONTENT: [&str; 2] = ["content-digest", "content-md5"];
 
 #[derive(Debug)]
 pub enum Origin {

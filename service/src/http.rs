@@ -6,6 +6,7 @@
 //! (a WebSocket): it then keeps its [`Place`], so that the bound and the drain still count it.
 
 mod connection;
+pub mod field;
 mod front;
 pub mod head;
 mod hot;

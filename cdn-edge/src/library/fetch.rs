@@ -15,7 +15,7 @@ use crate::fill::run::{Source, source};
 use crate::freshness::Policy;
 use crate::object::chunks::MOST;
 use crate::object::{CHUNK, Description, Head, Object};
-use crate::origin::{Answer, Ask, OriginError};
+use crate::origin::{Answer, Ask, ContentRange, OriginError};
 use crate::purge::Asking;
 use crate::storable::{Asked, NotStored, storable, strip};
 use crate::{cmsd, vary, version};
@@ -82,7 +82,9 @@ impl Library {
 
     async fn fetch_cold(&self, wish: &Wish, why: Forward) -> Fetched {
         if self.origin.is_web() {
-            let ask = Ask { interim: wish.interim.clone(), ..Ask::get(wish.key.clone(), wish.cold_web()) };
+            // What is passed on is asked for as the client did.
+            let headers = if self.passing.contains_key(&wish.key) { wish.headers.clone() } else { wish.cold_web() };
+            let ask = Ask { interim: wish.interim.clone(), ..Ask::get(wish.key.clone(), headers) };
             return match self.ask_upstream(ask).await {
                 Ok(answer) => self.take(wish, answer, why, How::Cold(why)),
                 Err(error) => Fetched::failed(error),
@@ -119,7 +121,10 @@ impl Library {
         let mut fetched = self.take(wish, answer, why, how);
         let Ok(Outcome::Passed(passed, _)) = &mut fetched.outcome else { return fetched };
         let whole = passed.part.as_ref().is_none_or(|part| part.bytes == (0..part.size));
+        let wanted = |part: &ContentRange| wish.range().and_then(|range| range.select(part.size).part());
+        let fits = passed.part.as_ref().is_some_and(|part| wanted(part).as_ref() == Some(&part.bytes));
         match (wish.wants, whole) {
+            (Wants::Part(_), _) if fits => {}
             (Wants::Whole | Wants::Head, true) => {
                 passed.status = StatusCode::OK;
                 passed.headers.remove(header::CONTENT_RANGE);
@@ -133,13 +138,19 @@ impl Library {
     }
 
     /// Makes an object of an answer, as far as that is allowed.
-    pub(super) fn take(&self, wish: &Wish, answer: Answer, why: Forward, how: How) -> Fetched {
+    pub(super) fn take(&self, wish: &Wish, mut answer: Answer, why: Forward, how: How) -> Fetched {
         let said = ResponseDirectives::of(&answer.headers);
         let policy = self.policy(answer.status, &answer.headers, &said);
         if let Err(reason) = self.may_store(wish, &answer, &said, &policy) {
             let conditional = matches!(answer.status.as_u16(), 304 | 412 | 416);
             let once = matches!(reason, NotStored::RequestNoStore | NotStored::Outdated);
             let remember_to_pass = !once && !conditional;
+            if let (Some(range), Some(part)) = (wish.range(), &answer.part)
+                && let Some(wanted) = range.select(part.size).part()
+            {
+                // More was asked for, as for what is held.
+                answer.narrow(&wanted);
+            }
             let outcome = Ok(Outcome::Passed(Box::new(answer), why));
             let shared = if once { ForOthers::AskAgain } else { ForOthers::No };
             return Fetched { outcome, shared, remember_to_pass, begun: None };

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use service::http::field::line;
 
 const LINE_END: &[u8] = b"\r\n";
 
@@ -68,14 +69,6 @@ impl Fields {
         self.append_to(&mut headers);
         headers
     }
-}
-
-/// Writes a field as it goes out.
-pub fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(LINE_END);
 }
 
 #[cfg(test)]

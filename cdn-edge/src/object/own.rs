@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use httpdate::HttpDate;
+use service::http::field::line;
 
-use super::fields::line;
 use super::packed::{bytes, put_bytes, text};
 
 /// Others are told by their names. The place is the first byte of a packed field.

@@ -145,6 +145,13 @@ impl Round {
                 let got = send(method, &format!("{}/{}", self.url, KINDS[key].name), &pairs(&sent)).await;
                 let shown = [got.header("etag"), got.header("age"), got.header("cache-status")];
                 self.site.history.note(format!("   {}, {shown:?}", got.status));
+                if got.status == StatusCode::PARTIAL_CONTENT {
+                    assert_eq!(
+                        got.header("content-range"),
+                        content_range(want, KINDS[key].size),
+                        "another part than was asked for"
+                    );
+                }
                 let seen = self.seen(key, lang, &got, ask.head);
                 let asks = self.asks(key);
                 self.observe(key, lang, ask, Seen { asks: Some(asks), ..seen });
@@ -253,6 +260,15 @@ fn wanted(status: StatusCode, headers: &HeaderMap, bytes: &Bytes) -> Bytes {
     let (first, last) = range.split_once('-').unwrap();
     assert_eq!(size, bytes.len().to_string());
     bytes.slice(first.parse::<usize>().unwrap()..=last.parse::<usize>().unwrap())
+}
+
+/// `Content-Range` of what is wanted.
+fn content_range(want: Want, size: usize) -> String {
+    match want {
+        Want::Whole => String::new(),
+        Want::Part(0, first, last) => format!("bytes {first}-{last}/{size}"),
+        Want::Part(_, first, _) => format!("bytes {first}-{}/{size}", size - 1),
+    }
 }
 
 type Fields = Vec<(&'static str, String)>;

@@ -199,6 +199,36 @@ async fn a_crowd_of_two_minds_costs_a_request_for_each_also_after_a_purge() {
 }
 
 #[tokio::test]
+async fn a_part_that_may_not_be_held_is_the_part_that_was_asked_for() {
+    let web = Web::start().await;
+    let bytes = noise(1, CHUNK + 100);
+    let part = |from: usize, to: usize, body: &[u8]| {
+        let told = format!("bytes {from}-{}/{}", to - 1, bytes.len());
+        Reply::new(
+            206,
+            &[("Cache-Control", "no-store"), ("Content-Range", &told), ("Content-Digest", "sha-256=:x:")],
+            body,
+        )
+    };
+    // The first time more is asked for, as it would be for what is held; then it is known that it is for one alone.
+    web.put("/a", [part(0, CHUNK, &bytes[..CHUNK]), part(7, 9, &bytes[7..9])]);
+    let stage = Stage::public(&web, |_| ()).await;
+    for (asked, has_digest) in [(format!("bytes=0-{}", CHUNK - 1), false), ("bytes=7-8".into(), true)] {
+        let got = send(Method::GET, &stage.at("a"), &[("range", "bytes=7-8")]).await;
+        assert_eq!((got.status.as_u16(), &got.bytes()[..]), (206, &bytes[7..9]));
+        assert_eq!(got.header("content-range"), format!("bytes 7-8/{}", bytes.len()));
+        assert_eq!((got.header("content-length"), !got.header("content-digest").is_empty()), ("2", has_digest));
+        assert_eq!(web.last().headers["range"], asked);
+    }
+    // An origin that says it sends more than it does.
+    let head = "HTTP/1.1 206 Part\r\nCache-Control: no-store\r\nContent-Range: bytes 0-99/100\r\n\
+        Transfer-Encoding: chunked\r\n\r\n32\r\n";
+    web.put("/b", [Reply::raw([head.as_bytes(), &bytes[..50], b"\r\n0\r\n\r\n"].concat())]);
+    let got = send(Method::GET, &stage.at("b"), &[("range", "bytes=40-60")]).await;
+    assert_eq!((got.status.as_u16(), got.body), (206, Err(bytes.slice(40..50))));
+}
+
+#[tokio::test]
 async fn rfc5861_3_stale_while_revalidate_waits_for_nobody_and_asks_once() {
     let (web, gate) = (Web::start().await, Arc::new(Semaphore::new(0)));
     let stale = ("Cache-Control", "max-age=3600, stale-while-revalidate=7200");

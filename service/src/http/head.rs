@@ -154,7 +154,9 @@ impl Heads {
             *buffer = whole;
             return None;
         };
-        Some(Taken { parts, body: buffer.split_to(body).freeze(), after })
+        // Nothing is cut off for nothing: that would cost a read what it does not have.
+        let body = if body > 0 { buffer.split_to(body).freeze() } else { Bytes::new() };
+        Some(Taken { parts, body, after })
     }
 
     fn parts(&mut self, head: &Bytes, method: Method, target: Range<usize>) -> Option<Box<Parts>> {

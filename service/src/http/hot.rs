@@ -18,6 +18,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::connection::Server;
+use super::field::line;
 use super::front::Front;
 use super::head::{After, Found, Heads, Kind, Posts, Taken};
 use super::moved_timer::MovedTimer;
@@ -139,10 +140,4 @@ fn date(out: &mut Vec<u8>) {
         }
         line(out, "date", text.as_bytes());
     });
-}
-
-fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    for part in [name.as_bytes(), b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
 }

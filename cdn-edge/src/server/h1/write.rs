@@ -10,13 +10,13 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderValue, StatusCode, header};
 use rustix::fs::sendfile;
 use rustix::net::{SendFlags, send};
+use service::http::field::line;
 use service::http::head::After;
 use tokio::io::{AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
 use crate::cache::pages::{LEAST, Pages};
 use crate::delivery::transcript::{Deliveries, Sent, Transcript};
-use crate::object::fields::line;
 use crate::server::answer::Answered;
 use crate::server::clients::Place;
 use crate::server::counters::Counters;
