@@ -88,10 +88,10 @@ pub struct Audit {
 /// Audits the received hours; none given means all that are kept.
 ///
 /// # Errors
-/// When Kafka or ClickHouse cannot be asked: then nothing was judged.
+/// When Kafka or ClickHouse cannot be asked, or there is no such hour: then nothing was judged.
 pub async fn run(config: &Config, hours: Hours) -> anyhow::Result<Audit> {
     let at = Timestamp::now();
-    let hours = hours.within_retention(at);
+    let hours = hours.within_retention(at)?;
     let store = Store::new(&config.clickhouse);
     let mut findings = Vec::new();
     // In this order: what a tally speaks of was in Kafka before it, so the sink gets there soon.

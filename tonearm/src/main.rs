@@ -1,5 +1,8 @@
 //! `tonearm`: every role and every tool of Tonearm in one binary.
 
+#[macro_use]
+mod output;
+
 mod audit;
 mod cli;
 mod dlq;

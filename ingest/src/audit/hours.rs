@@ -21,6 +21,14 @@ pub struct Hours {
 #[error("{0:?} is no whole hour such as 2026-11-20T09:00:00Z, and no day such as 2026-11-20")]
 pub struct NotAnHour(String);
 
+/// An audit of these would find nothing wrong whatever was lost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no hour that is kept and has begun lies from {from} to {to}: nothing was judged")]
+pub(super) struct NoHours {
+    from: Timestamp,
+    to: Timestamp,
+}
+
 impl Hours {
     /// # Errors
     /// [`NotAnHour`]
@@ -31,10 +39,15 @@ impl Hours {
     }
 
     /// Not before what ClickHouse keeps.
-    pub(super) fn within_retention(self, now: Timestamp) -> Self {
+    ///
+    /// # Errors
+    /// [`NoHours`] where nothing is left, or the two ends were swapped, or are yet to come.
+    pub(super) fn within_retention(self, now: Timestamp) -> Result<Self, NoHours> {
         let kept = now.saturating_add_millis(-KEPT_MS);
         let oldest = kept.saturating_add_millis(-(kept.as_millis() % HOUR_MS));
-        Self { from: Some(self.from.map_or(oldest, |from| from.max(oldest))), to: self.to }
+        let from = self.from.map_or(oldest, |from| from.max(oldest));
+        let to = self.to.map_or(now, |to| to.min(now));
+        if from >= to { Err(NoHours { from, to }) } else { Ok(Self { from: Some(from), to: self.to }) }
     }
 
     pub(super) fn first_ms(self) -> i64 {
@@ -68,9 +81,26 @@ mod tests {
     #[test]
     fn what_has_expired_is_not_asked_for() {
         let now = Hours::parse("2026-11-20T09:00:00Z").unwrap().saturating_add_millis(1234);
-        let open = Hours::default().within_retention(now);
+        let open = Hours::default().within_retention(now).unwrap();
         assert_eq!(open.from.map(|from| from.to_string()).as_deref(), Some("2025-10-27T09:00:00.000Z"));
-        let recent = Hours { from: Some(now), to: Some(now) };
-        assert_eq!(recent.within_retention(now), recent);
+        let hour = |text| Some(Hours::parse(text).unwrap());
+        let recent = Hours { from: hour("2026-11-20T09:00:00Z"), to: hour("2026-11-20T11:00:00Z") };
+        assert_eq!(recent.within_retention(now), Ok(recent));
+    }
+
+    #[test]
+    fn where_nothing_can_be_judged_is_told() {
+        let now = Hours::parse("2026-11-20T09:00:00Z").unwrap().saturating_add_millis(1234);
+        for (from, to) in [
+            (Some("2026-11-20T08:00:00Z"), Some("2026-11-20T07:00:00Z")),
+            (Some("2026-11-20T08:00:00Z"), Some("2026-11-20T08:00:00Z")),
+            (Some("2100-01-01"), None),
+            (Some("2100-01-01"), Some("2100-01-02")),
+            (None, Some("1990-01-01")),
+        ] {
+            let hour = |text: Option<&str>| text.map(|text| Hours::parse(text).unwrap());
+            let hours = Hours { from: hour(from), to: hour(to) };
+            assert!(hours.within_retention(now).is_err(), "{from:?} to {to:?}");
+        }
     }
 }

@@ -15,6 +15,10 @@ pub struct Rate {
     pub burst: u32,
 }
 
+/// Names that are looked up in no table of known ones for each answer.
+static RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
 /// PostgreSQL's `integer`, and more than one process can take.
 const MOST: u32 = i32::MAX as u32;
 
@@ -146,9 +150,8 @@ impl Allowance {
         let (mut remaining, mut reset) = (itoa::Buffer::new(), itoa::Buffer::new());
         let now = ["\"key\";r=", remaining.format(self.remaining), ";t=", reset.format(self.reset_s)].concat();
         let now = HeaderValue::try_from(now).expect("digits and letters fit a header");
-        for (name, value) in [("ratelimit-policy", policy), ("ratelimit", now)] {
-            headers.insert(HeaderName::from_static(name), value);
-        }
+        headers.insert(RATELIMIT_POLICY.clone(), policy);
+        headers.insert(RATELIMIT.clone(), now);
     }
 
     /// As ListenBrainz writes them, and as its clients wait by.

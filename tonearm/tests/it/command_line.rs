@@ -46,3 +46,20 @@ fn a_listener_says_what_it_needs() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && text.contains("--router is needed"), "{text}");
 }
+
+#[test]
+fn who_stops_reading_changes_nothing_of_what_a_command_says_by_its_exit_code() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tonearm"));
+    let output = command.args(["sink", "--print-config"]).stdout(writer).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && text.is_empty(), "{}: {text}", output.status);
+}
+
+#[test]
+fn an_audit_of_no_hour_has_judged_nothing() {
+    let output = tonearm(&["audit", "--from", "2026-11-20T10:00:00Z", "--to", "2026-11-20T08:00:00Z"], &[]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && text.contains("nothing was judged"), "{}: {text}", output.status);
+}
