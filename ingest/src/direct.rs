@@ -1,5 +1,6 @@
 //! `POST /v1/events` of players that are no pages, answered before the routes are asked: the routes' layers cost more
-//! than all the rest of a single event. Small ones are not even read by hyper. Pages need what those layers say to browsers ([`crate::cors`]).
+//! than all the rest of a single event. Small ones are not even read by hyper. Pages need what those layers say to
+//! browsers ([`crate::cors`]).
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error should stop there")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,10 +18,14 @@ use service::http::head::Posts;
 use service::{Health, Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// Answers with the bytes that came, and panics, waits or has no content where they say so.
-struct Echo;
+struct Echo {
+    /// Told of each that waits.
+    waits: Arc<Notify>,
+}
 
 impl Front for Echo {
     fn posts(&self) -> Option<Posts> {
@@ -39,7 +44,10 @@ impl Front for Echo {
         let body = request.into_body().collect().await.map_or(Bytes::new(), http_body_util::Collected::to_bytes);
         match &body[..] {
             b"panic" => panic!("on order"),
-            b"wait" => std::future::pending().await,
+            b"wait" => {
+                self.waits.notify_one();
+                std::future::pending().await
+            }
             b"nothing" => http::StatusCode::NO_CONTENT.into_response(),
             _ => body.into_response(),
         }
@@ -50,6 +58,7 @@ struct Running {
     address: SocketAddr,
     stop: Shutdown,
     serving: JoinHandle<()>,
+    waits: Arc<Notify>,
 }
 
 async fn start(config: HttpConfig) -> Running {
@@ -58,8 +67,10 @@ async fn start(config: HttpConfig) -> Running {
     health.ready();
     let routes = Router::new().route("/cold", post(|body: Bytes| async move { body }));
     let routes = service::limits::complete(routes, "{}", &health, &config);
-    let serving = tokio::spawn(service::http::serve_behind(Echo, listener, routes, config, health, stop.clone()));
-    Running { address, stop, serving }
+    let waits = Arc::new(Notify::new());
+    let echo = Echo { waits: waits.clone() };
+    let serving = tokio::spawn(service::http::serve_behind(echo, listener, routes, config, health, stop.clone()));
+    Running { address, stop, serving, waits }
 }
 
 fn request(path: &str, more: &str, body: &str) -> String {
@@ -92,7 +103,7 @@ fn told(mut answers: &str) -> Vec<(u16, String)> {
 
 #[tokio::test]
 async fn what_comes_on_one_connection_is_answered_in_its_order_whoever_reads_it() {
-    let Running { address, stop, serving } = start(HttpConfig::default()).await;
+    let Running { address, stop, serving, .. } = start(HttpConfig::default()).await;
     let close = "connection: close\r\n";
     let (one, two) = (request("/hot?a=b", "", "one"), request("/hot", "", "two"));
     let (none, bad) = (request("/hot", "", "nothing"), request("/hot", "", "panic"));
@@ -126,7 +137,7 @@ async fn what_comes_on_one_connection_is_answered_in_its_order_whoever_reads_it(
 async fn who_is_slow_gets_an_answer_in_time_or_an_end() {
     let (header_timeout, request_timeout) = (Span::from_millis(300), Span::from_millis(400));
     let config = HttpConfig { header_timeout, request_timeout, ..HttpConfig::default() };
-    let Running { address, stop, serving } = start(config).await;
+    let Running { address, stop, serving, .. } = start(config).await;
     // A head that does not come; a handler that does not answer; a body that comes late, but comes.
     assert_eq!(talk(address, &["POST /hot HTTP/1.1\r\nhost"]).await, "");
     assert_eq!(told(&talk(address, &[&request("/hot", "", "wait")]).await)[0].0, 408);
@@ -145,7 +156,7 @@ async fn who_is_slow_gets_an_answer_in_time_or_an_end() {
 #[tokio::test]
 async fn a_stop_answers_what_is_under_way_and_ends_the_rest() {
     let config = HttpConfig { request_timeout: Span::from_millis(300), ..HttpConfig::default() };
-    let Running { address, stop, serving } = start(config).await;
+    let Running { address, stop, serving, waits } = start(config).await;
     let (mut idle, mut begun) =
         (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
     idle.write_all(request("/hot", "", "one").as_bytes()).await.unwrap();
@@ -153,7 +164,7 @@ async fn a_stop_answers_what_is_under_way_and_ends_the_rest() {
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    waits.notified().await;
     stop.cancel();
     let (mut rest, mut answer) = (String::new(), String::new());
     idle.read_to_string(&mut rest).await.unwrap();
