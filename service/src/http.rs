@@ -9,6 +9,7 @@ mod connection;
 pub mod field;
 mod front;
 pub mod head;
+mod host;
 mod hot;
 mod moved_timer;
 mod patient;
@@ -30,6 +31,7 @@ use crate::{Health, Shutdown};
 pub use connection::Place;
 use connection::Server;
 pub use front::Front;
+pub use host::host;
 
 /// Binds a listener; port 0 takes a free one.
 ///

@@ -65,7 +65,14 @@ async fn start(config: HttpConfig) -> Running {
     let listener = service::http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let (address, stop, health) = (listener.local_addr().unwrap(), Shutdown::new(), Health::new("test"));
     health.ready();
-    let routes = Router::new().route("/cold", post(|body: Bytes| async move { body }));
+    let routes = Router::new().route("/cold", post(|body: Bytes| async move { body })).route(
+        "/late",
+        // Long enough for the end of what the client says to have come.
+        post(|body: Bytes| async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            body
+        }),
+    );
     let routes = service::limits::complete(routes, "{}", &health, &config);
     let waits = Arc::new(Notify::new());
     let echo = Echo { waits: waits.clone() };
@@ -129,6 +136,49 @@ async fn what_comes_on_one_connection_is_answered_in_its_order_whoever_reads_it(
         let wanted = [(200, "one"), (200, wanted), (200, "last")].map(|(status, body)| (status, body.to_owned()));
         assert_eq!(answers, wanted, "{unusual}");
     }
+    stop.cancel();
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_does_not_say_for_which_host_it_is_gets_a_400_whoever_reads_it() {
+    let Running { address, stop, serving, .. } = start(HttpConfig::default()).await;
+    let (good, last) = (request("/hot", "", "one"), request("/hot", "connection: close\r\n", "last"));
+    for path in ["/hot", "/cold"] {
+        for host in ["", "host: x\r\nhost: x\r\n", "host: a b\r\n", "host: a@b\r\n"] {
+            let bad = request(path, "", "bad").replace("host: x\r\n", host);
+            let answers = told(&talk(address, &[&good, &bad, &last]).await);
+            assert_eq!(answers.iter().map(|(status, _)| *status).collect::<Vec<_>>(), [200, 400, 200], "{bad}");
+            let problem: serde_json::Value = serde_json::from_str(&answers[1].1).unwrap();
+            assert_eq!(problem["field"], "host", "{problem}");
+        }
+    }
+    // There was none before HTTP/1.1.
+    let old = "POST /cold HTTP/1.0\r\ncontent-length: 3\r\n\r\nold";
+    assert_eq!(told(&talk(address, &[old]).await), [(200, "old".to_owned())]);
+    stop.cancel();
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn who_has_said_all_and_closes_its_half_gets_its_answer() {
+    let Running { address, stop, serving, .. } = start(HttpConfig::default()).await;
+    for path in ["/hot", "/cold", "/late"] {
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        peer.write_all(request(path, "", "last words").as_bytes()).await.unwrap();
+        peer.shutdown().await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(Duration::from_secs(10), peer.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(told(&answer), [(200, "last words".to_owned())], "{path}");
+    }
+    // And who has not said all is told so.
+    let mut peer = TcpStream::connect(address).await.unwrap();
+    let whole = request("/cold", "", "last words");
+    peer.write_all(whole.replace("/cold", "/hot").as_bytes()[..whole.len() - 4].as_ref()).await.unwrap();
+    peer.shutdown().await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(Duration::from_secs(10), peer.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(told(&answer).len(), 1, "{answer}");
     stop.cancel();
     serving.await.unwrap();
 }

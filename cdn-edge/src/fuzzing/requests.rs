@@ -78,7 +78,7 @@ fn names(parts: &Parts) {
     {
         assert!(text.split('/').all(|segment| !matches!(segment, "" | "." | "..")), "{text:?} climbs");
     }
-    if let Ok(host) = request::host(&parts.uri, &parts.headers, Version::HTTP_11) {
+    if let Ok(host) = service::http::host(&parts.uri, &parts.headers, Version::HTTP_11) {
         assert!(!host.is_empty() && !host.contains(['/', '@', '\\', ' ', '?', '#']), "{host:?} is no host");
         assert_eq!(host.to_ascii_lowercase(), host);
     }

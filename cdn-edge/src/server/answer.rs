@@ -257,7 +257,7 @@ impl Answerer {
 
     fn target<'a>(&self, head: &'a Parts) -> Result<Target<'a>, Box<Response<EdgeBody>>> {
         let refused = |error: FieldError| Box::new(respond::problem(&error.into()));
-        let host = request::host(&head.uri, &head.headers, head.version).map_err(refused)?;
+        let host = service::http::host(&head.uri, &head.headers, head.version).map_err(refused)?;
         match head.method {
             Method::CONNECT => return Err(Box::new(not_a_tunnel())),
             Method::OPTIONS | Method::TRACE if self.ends_here(head) => {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -19,12 +19,13 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt;
 
 use super::front::Front;
+use super::host::host;
 use super::hot;
 use super::moved_timer::MovedTimer;
 use super::patient::PatientIo;
 use super::rewound::Rewound;
 use crate::config::HttpConfig;
-use crate::{Shutdown, limits};
+use crate::{Problem, Shutdown, limits};
 
 /// A connection's place among those that the listener takes; free once the last clone is dropped.
 ///
@@ -51,6 +52,9 @@ impl Place {
 /// megabytes each, and what streams goes on into them long after its peer stopped reading.
 const SEND_BUFFER: usize = 128 << 10;
 
+/// A request's head, with which no player and no operator comes near it; roles' `/openapi.json` name it.
+const HEAD: usize = 64 << 10;
+
 /// What all connections of a listener share.
 #[derive(Debug)]
 pub(super) struct Server<F> {
@@ -72,7 +76,8 @@ impl<F: Front> Server<F> {
     /// that sends none would hold its place for ever. Here the head's time runs from the accept.
     pub(super) fn new(front: F, routes: Router, config: &HttpConfig, stop: Shutdown, given_up: Shutdown) -> Self {
         let mut http = http1::Builder::new();
-        http.header_read_timeout(config.header_timeout.0);
+        // Who has said all and waits for the answer may say so (RFC 9112, section 9.6).
+        http.header_read_timeout(config.header_timeout.0).half_close(true).max_header_size(HEAD);
         let (header_timeout, request_timeout) = (config.header_timeout.0, config.request_timeout.0);
         let write_timeout = config.write_timeout.0;
         Self { http, front, routes, header_timeout, request_timeout, write_timeout, stop, given_up }
@@ -103,6 +108,9 @@ impl<F: Front> Server<F> {
         let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
             let (place, time) = (place.clone(), &requests);
             async move {
+                if let Some(refusal) = misaddressed(&request) {
+                    return Ok(refusal);
+                }
                 if self.front.takes(&request) {
                     let time = time.after(self.request_timeout);
                     return Ok(limits::bounded(time, self.front.answer(request, peer)).await);
@@ -136,4 +144,10 @@ impl<F: Front> Server<F> {
         request.extensions_mut().insert(place);
         self.routes.clone().oneshot(request).await
     }
+}
+
+/// The answer to a request that does not say which host it is for (RFC 9112, section 3.2).
+pub(super) fn misaddressed<B>(request: &Request<B>) -> Option<Response> {
+    let refused = host(request.uri(), request.headers(), request.version()).err()?;
+    Some(Problem::field(refused).into_response())
 }

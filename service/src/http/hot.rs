@@ -17,7 +17,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::connection::Server;
+use super::connection::{Server, misaddressed};
 use super::field::line;
 use super::front::Front;
 use super::head::{After, Found, Heads, Kind, Posts, Taken};
@@ -52,13 +52,18 @@ pub(super) async fn serve<F: Front>(io: &mut PatientIo, server: &Server<F>, post
         match heads.take(&mut buffer) {
             Found::Request(Taken { parts, body, after }) => {
                 let request = Request::from_parts(*parts, Full::new(body));
-                let time = requests.after(server.request_timeout);
-                // It is large: whoever waits for it gets no more than its place.
-                let mut answering = pin!(server.front.answer(request, peer));
-                let response = tokio::select! {
-                    biased;
-                    response = limits::bounded(time, answering.as_mut()) => response,
-                    () = given_up.as_mut() => return End::Closed,
+                let response = match misaddressed(&request) {
+                    Some(refusal) => refusal,
+                    None => {
+                        let time = requests.after(server.request_timeout);
+                        // It is large: whoever waits for it gets no more than its place.
+                        let mut answering = pin!(server.front.answer(request, peer));
+                        tokio::select! {
+                            biased;
+                            response = limits::bounded(time, answering.as_mut()) => response,
+                            () = given_up.as_mut() => return End::Closed,
+                        }
+                    }
                 };
                 let after = if server.stop.is_cancelled() { After::Close } else { after };
                 if let Err(error) = answer(io, &mut out, response, after).await {
@@ -79,8 +84,10 @@ pub(super) async fn serve<F: Front>(io: &mut PatientIo, server: &Server<F>, post
                 buffer.reserve(READ);
                 tokio::select! {
                     biased;
-                    read = io.read_buf(&mut buffer) => if !read.is_ok_and(|bytes| bytes > 0) {
-                        return End::Closed;
+                    read = io.read_buf(&mut buffer) => match read {
+                        Ok(0) if !buffer.is_empty() => return End::Unusual(buffer),
+                        Ok(0) | Err(_) => return End::Closed,
+                        Ok(_) => {}
                     },
                     // A request that is under way is answered yet.
                     () = stopped.as_mut() => return if buffer.is_empty() { End::Closed } else { End::Unusual(buffer) },
