@@ -3,6 +3,7 @@
 mod analyst;
 mod migrations;
 mod tracks;
+mod view_columns;
 
 use anyhow::Context;
 use clickhouse::Client;
@@ -30,5 +31,7 @@ fn server(config: &ClickHouseConfig) -> Client {
 pub async fn migrate(config: &ClickHouseConfig) -> anyhow::Result<()> {
     let create = format!("CREATE DATABASE IF NOT EXISTS {}", config.database);
     server(config).query(&create).execute().await.context("cannot create the ClickHouse database")?;
-    migrations::run(&client(config)).await
+    let client = client(config);
+    migrations::run(&client).await?;
+    view_columns::describe(&client).await
 }

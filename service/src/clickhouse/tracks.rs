@@ -27,7 +27,8 @@ pub async fn follow_tracks(clickhouse: &ClickHouseConfig, postgres: &PostgresCon
          COMMENT 'Reads tracks from PostgreSQL every minute.'",
         source.function()
     );
-    run(&client, &create, &source.password).await
+    run(&client, &create, &source.password).await?;
+    super::view_columns::describe(&client).await
 }
 
 async fn run(client: &Client, sql: &str, secret: &str) -> anyhow::Result<()> {
