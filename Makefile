@@ -26,10 +26,11 @@ reset:
 deps:
 	@scripts/prerequisites
 
-# Every test, against real servers that the tests start themselves on free ports.
+# Every test, against real servers that the tests start themselves on free ports. They mostly wait for those: two at a time
+# for each core.
 test: deps
 	cargo build --locked --workspace --bins
-	cargo test --locked --workspace
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(nproc)))} cargo test --locked --workspace
 
 # Kills and stops of every part of ingestion under load, and after each round the proof; SEED= repeats a plan. `make test`
 # has five rounds of it.

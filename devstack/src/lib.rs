@@ -35,4 +35,4 @@ pub mod testing;
 pub mod unit;
 
 pub use servers::Server;
-pub use testing::TestServers;
+pub use testing::{Alone, TestServers};

@@ -1,4 +1,5 @@
-//! The real servers, for the tests of any crate: started once a test process, gone with it.
+//! The real servers, for the tests of any crate: started once a test process, gone with it. Tests that stop servers have
+//! others, which no other test has at that time.
 //!
 //! Each test runs in a runtime of its own, so nothing here belongs to one: the servers live in a child
 //! process, `devstack servers`, spoken to by lines over blocking pipes. Its stdin is held open by this
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, anyhow, bail};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wire::endpoints::S3Endpoint;
 
 use crate::folder::{self, Lock};
@@ -38,7 +40,20 @@ pub struct TestServers {
     session: Arc<Mutex<Pipes>>,
 }
 
+/// Servers that no other test has at the same time, for a test that stops them; it leaves them as they were.
+#[derive(Debug)]
+pub struct Alone {
+    servers: &'static TestServers,
+    _permit: SemaphorePermit<'static>,
+}
+
+/// As many at a time: each is half a GiB and more.
+const SETS_ALONE: usize = 2;
+
 static SHARED: OnceLock<Result<TestServers, String>> = OnceLock::new();
+static ALONE: Semaphore = Semaphore::const_new(SETS_ALONE);
+/// Of those that a test had alone, the ones that run and nobody has.
+static IDLE: Mutex<Vec<&'static TestServers>> = Mutex::new(Vec::new());
 static NAMES: AtomicU32 = AtomicU32::new(0);
 
 impl TestServers {
@@ -48,12 +63,25 @@ impl TestServers {
     /// When they do not start, with the reason; again for every test, without trying anew.
     pub async fn shared() -> &'static Self {
         let start = || SHARED.get_or_init(|| start().map_err(|error| format!("{error:#}")));
-        let started = tokio::task::spawn_blocking(start).await;
-        match started.map_err(|error| error.to_string()) {
-            Ok(Ok(servers)) => servers,
-            Ok(Err(error)) => panic!("the test servers did not start: {error}"),
-            Err(error) => panic!("the test servers did not start: {error}"),
-        }
+        let started = tokio::task::spawn_blocking(start).await.expect("starting does not panic");
+        started.as_ref().unwrap_or_else(|error| panic!("the test servers did not start: {error}"))
+    }
+
+    /// Starts a set of its own, or takes one that another test has left.
+    ///
+    /// # Panics
+    /// When they do not start, with the reason.
+    pub async fn alone() -> Alone {
+        let permit = ALONE.acquire().await.expect("it is never closed");
+        let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let servers = match idle {
+            Some(servers) => servers,
+            None => {
+                let started = tokio::task::spawn_blocking(start).await.expect("starting does not panic");
+                Box::leak(Box::new(started.unwrap_or_else(|error| panic!("the test servers did not start: {error:#}"))))
+            }
+        };
+        Alone { servers, _permit: permit }
     }
 
     /// Lowercase letters, digits and underscores, never given twice: for a topic prefix or a database.
@@ -133,6 +161,22 @@ impl TestServers {
         let ask = move || session.lock().unwrap_or_else(PoisonError::into_inner).ask(&line);
         let answer = tokio::task::spawn_blocking(ask).await.expect("asking does not panic");
         answer.unwrap_or_else(|error| panic!("{order:?} {server:?}: {error:#}"));
+    }
+}
+
+impl Alone {
+    #[must_use]
+    pub fn servers(&self) -> &'static TestServers {
+        self.servers
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // A test that failed may have left them stopped.
+        if !std::thread::panicking() {
+            IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(self.servers);
+        }
     }
 }
 
