@@ -45,6 +45,7 @@ mod kafka_watch;
 pub mod keys;
 mod ledger;
 mod listenbrainz;
+mod materialized;
 mod message;
 mod metrics;
 mod players;

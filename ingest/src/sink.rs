@@ -12,7 +12,8 @@
 //! ClickHouse drops if it has it. It sorts messages as they were sorted before: rows and repeats by what ClickHouse
 //! has of the offsets before the range ([`recall`]), as far back as the intent says. Kafka fences commits of
 //! a sink that lost its partitions, and an insert begins only under a [`lease`] that a commit has renewed, so
-//! that a process which was stopped and goes on inserts nothing that nobody awaits any more.
+//! that a process which was stopped and goes on inserts nothing that nobody awaits any more. ClickHouse that is killed
+//! may drop what it does not have: an insert that is not certain is looked for ([`arrival`]).
 //!
 //! A batch that ClickHouse refuses for its rows ([`verdict`]) is cut in two, each half announced in its turn, until
 //! the row at fault stands alone. It is set aside once it is clear that the table takes others ([`fault`]);
@@ -27,8 +28,9 @@
 //! Not promised: a message that a client sends again more than `repeat_window` messages of its partition later, or
 //! after the number of partitions was changed, is stored twice; `plays` counts it once, sums over `events`
 //! twice. A topic that is deleted and made anew under the same name reuses offsets, and so tokens, of the last
-//! 10,000 batches of its table.
+//! 10,000 batches of its table; and what is not certain may be taken for what the old one brought.
 
+mod arrival;
 mod batch;
 mod config;
 mod consumer;

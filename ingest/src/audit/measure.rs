@@ -9,6 +9,7 @@ use super::hours::Hours;
 use super::store::Store;
 use super::topics::TopicAudit;
 use super::views::ViewAudit;
+use crate::materialized::{OWN, Told, VIEWS};
 
 /// One number by received hour, as the raw table and as the view's target have it.
 #[derive(Debug, Clone)]
@@ -16,14 +17,8 @@ pub(super) struct Measure {
     pub(super) view: String,
     pub(super) target: String,
     pub(super) name: &'static str,
-    /// `hour, stored, rows` of the raw table, and `hour, counted` of the target; none where it has no such column.
-    pub(super) sql: Option<(String, String)>,
-}
-
-#[derive(Debug, Row, Deserialize)]
-struct View {
-    name: String,
-    statement: String,
+    /// `hour, stored, rows` of the raw table, and `hour, counted` of the target; or why they cannot be compared.
+    pub(super) sql: Result<(String, String), &'static str>,
 }
 
 #[derive(Debug, Row, Deserialize, PartialEq, Eq, Hash)]
@@ -32,22 +27,24 @@ struct Column {
     name: String,
 }
 
+const NO_COLUMNS: &str = "its target has no received_hour, or no column that counts raw rows";
+/// Of our own views: each is known, so that none can be missed.
+pub(super) const GONE: &str = "the view that fills it is gone";
+
 /// One play of one track; as the view `plays` groups events.
 const PLAY: &str = "app, session_id, track_id, play_id";
 
 impl Measure {
     pub(super) async fn all(store: &Store, topics: &[TopicAudit], hours: Hours) -> anyhow::Result<Vec<Self>> {
-        let views = "SELECT name, create_table_query AS statement FROM system.tables \
-                     WHERE database = currentDatabase() AND engine = 'MaterializedView' ORDER BY name";
-        let views: Vec<View> = store.all("the materialized views", views).await?;
+        let views: Vec<Told> = store.all("the materialized views", VIEWS).await?;
         let columns = "SELECT table, name FROM system.columns WHERE database = currentDatabase() \
                        AND name IN ('received_hour', 'user_id', 'play_id', 'events', 'deliveries', 'decisions', 'tallies')";
         let columns: Vec<Column> = store.all("the columns of roll-ups", columns).await?;
         let columns: HashSet<(&str, &str)> = columns.iter().map(|of| (of.table.as_str(), of.name.as_str())).collect();
         let mut measures = Vec::new();
-        for view in &views {
-            let Some((target, source)) = target_and_source(&view.statement) else { continue };
-            let Some(topic) = topics.iter().find(|topic| topic.table == source) else { continue };
+        for view in views.iter().filter_map(Told::view) {
+            let Some(topic) = topics.iter().find(|topic| topic.table == view.source) else { continue };
+            let target = view.target.as_str();
             let has = |column: &str| columns.contains(&(target, column));
             let counts = [topic.table, "events"].into_iter().find(|column| has(column) && has("received_hour"));
             let measure = |name, sql| Self { view: view.name.clone(), target: target.to_owned(), name, sql };
@@ -56,11 +53,20 @@ impl Measure {
                 let forgotten = (!has("user_id")).then_some(topic.topic.as_str());
                 (raw_rows(topic, forgotten, hours), counted(target, counts, hours))
             });
-            measures.push(measure("rows", rows));
+            measures.push(measure("rows", rows.ok_or(NO_COLUMNS)));
             if has("play_id") && counts.is_some() {
-                measures.push(measure("plays", Some((raw_plays(topic, hours), plays(target, hours)))));
+                measures.push(measure("plays", Ok((raw_plays(topic, hours), plays(target, hours)))));
             }
         }
+        let gone = OWN.iter().filter(|(view, _)| !measures.iter().any(|measure| measure.view == *view));
+        let gone = gone.map(|(view, target)| Self {
+            view: (*view).to_owned(),
+            target: (*target).to_owned(),
+            name: "rows",
+            sql: Err(GONE),
+        });
+        let gone: Vec<Self> = gone.collect();
+        measures.extend(gone);
         Ok(measures)
     }
 
@@ -77,24 +83,6 @@ impl Measure {
             unjudged,
         }
     }
-}
-
-/// Of `CREATE MATERIALIZED VIEW db.v TO db.target (...) AS SELECT ... FROM db.source ...`; none of one that is
-/// refreshed as a whole, for it cannot drift from what it reads.
-fn target_and_source(statement: &str) -> Option<(&str, &str)> {
-    let (head, select) = statement.split_once(" AS SELECT ").or_else(|| statement.split_once(" AS WITH "))?;
-    if head.contains(" REFRESH ") {
-        return None;
-    }
-    Some((name_after(" TO ", head)?, name_after(" FROM ", select)?))
-}
-
-/// The name after a keyword, without its database and its quotes.
-fn name_after<'a>(keyword: &str, text: &'a str) -> Option<&'a str> {
-    let (_, after) = text.split_once(keyword)?;
-    let end = after.find(|c: char| c.is_whitespace() || c == '(' || c == ')').unwrap_or(after.len());
-    let whole = &after[..end];
-    Some(whole.rsplit('.').next().unwrap_or(whole).trim_matches('`'))
 }
 
 /// Whether a row lies below the watermark of its partition.
@@ -144,21 +132,4 @@ fn plays(target: &str, hours: Hours) -> String {
         "SELECT toUnixTimestamp(h) AS hour, count() AS counted FROM (\
            SELECT received_hour AS h FROM {target} WHERE {range} GROUP BY h, {PLAY}) GROUP BY h"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_view_names_its_target_and_its_source() {
-        let of = |statement| target_and_source(statement);
-        let one = "CREATE MATERIALIZED VIEW t.v TO t.listen_states (`hour` DateTime('UTC'), `n` UInt64) \
-                   AS SELECT toStartOfHour(event_ts) AS hour, count() AS n FROM t.events GROUP BY hour COMMENT 'x'";
-        assert_eq!(of(one), Some(("listen_states", "events")));
-        assert_eq!(of("CREATE MATERIALIZED VIEW v TO `b` AS SELECT 1 FROM `events`"), Some(("b", "events")));
-        let refreshed = "CREATE MATERIALIZED VIEW t.v REFRESH EVERY 1 MINUTE TO t.b AS SELECT 1 FROM t.events";
-        assert_eq!(of(refreshed), None);
-        assert_eq!(of("CREATE TABLE t.a (n UInt8)"), None);
-    }
 }

@@ -1,6 +1,6 @@
 //! Every roll-up against its raw table, by the hour in which rows were received.
 //!
-//! Which ones there are ClickHouse is asked, so none can be forgotten: each materialized view over a raw
+//! Which ones there are ClickHouse is asked, so none can be forgotten, and ours are known, so none can be gone: each materialized view over a raw
 //! table has a target with the column `received_hour` and one that counts raw rows, named after the raw
 //! table or `events`. One that has not is itself a finding.
 //!
@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use clickhouse::Row;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use wire::Timestamp;
 
 use super::finding::{Finding, Grade};
 use super::hours::Hours;
-use super::measure::Measure;
+use super::measure::{GONE, Measure};
 use super::offsets::brief;
 use super::store::Store;
 use super::topics::TopicAudit;
@@ -71,32 +72,29 @@ struct InView {
     counted: u64,
 }
 
+/// Compares each, and what does not fit again, until it does or patience ends: once for all of them.
 pub(super) async fn audit(store: &Store, topics: &[TopicAudit], hours: Hours) -> anyhow::Result<Vec<ViewAudit>> {
-    let mut audits = Vec::new();
-    for measure in Measure::all(store, topics, hours).await? {
-        audits.push(match measure.sql {
-            None => measure.audit(Some("its target has no received_hour, or no column that counts raw rows")),
-            Some(_) => settle(store, &measure).await?,
-        });
+    let measures = Measure::all(store, topics, hours).await?;
+    let mut audits = Vec::with_capacity(measures.len());
+    for measure in &measures {
+        audits.push(compare(store, measure).await?);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while audits.iter().any(|audit| audit.hours_off > 0) && Instant::now() < deadline {
+        tokio::time::sleep(AGAIN).await;
+        for (audit, measure) in audits.iter_mut().zip(&measures).filter(|(audit, _)| audit.hours_off > 0) {
+            *audit = compare(store, measure).await?;
+        }
     }
     Ok(audits)
 }
 
-/// Compares until it fits, or patience ends.
-async fn settle(store: &Store, measure: &Measure) -> anyhow::Result<ViewAudit> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        let audit = compare(store, measure).await?;
-        if audit.hours_off == 0 || tokio::time::Instant::now() >= deadline {
-            return Ok(audit);
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
-}
-
 async fn compare(store: &Store, measure: &Measure) -> anyhow::Result<ViewAudit> {
+    let (raw, view) = match &measure.sql {
+        Ok(sql) => sql,
+        Err(why) => return Ok(measure.audit(Some(why))),
+    };
     let mut audit = measure.audit(None);
-    let Some((raw, view)) = &measure.sql else { return Ok(audit) };
     let before: Vec<InRaw> = store.all("raw rows by hour", raw).await?;
     let counted: Vec<InView> = store.all("what a view counts by hour", view).await?;
     let after: Vec<InRaw> = store.all("raw rows by hour", raw).await?;
@@ -128,7 +126,8 @@ impl ViewAudit {
     pub(super) fn judge(&self, caught_up: bool, findings: &mut Vec<Finding>) {
         let mut tell = |grade, what: String| findings.push(Finding::new(grade, &self.target, what));
         if let Some(why) = self.unjudged {
-            return tell(Grade::Unjudged, format!("cannot be compared with its raw table: {why}"));
+            let grade = if why == GONE { Grade::Off } else { Grade::Unjudged };
+            return tell(grade, format!("cannot be compared with its raw table: {why}"));
         }
         if self.hours_off == 0 {
             return;
@@ -159,7 +158,7 @@ mod tests {
     use super::*;
 
     fn empty() -> ViewAudit {
-        Measure { view: "v".into(), target: "t".into(), name: "rows", sql: None }.audit(None)
+        Measure { view: "v".into(), target: "t".into(), name: "rows", sql: Err(GONE) }.audit(None)
     }
 
     fn graded(least: u64, most: u64, counted: u64, caught_up: bool) -> Option<Grade> {

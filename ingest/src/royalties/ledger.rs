@@ -103,15 +103,15 @@ impl Ledger {
         self.run("write the totals", &sql).await
     }
 
-    /// Makes this attempt the day's, unless another is: the token lets one row a day in.
-    pub(super) async fn seal(&self, day: NaiveDate, attempt: Uuid) -> anyhow::Result<()> {
+    /// Makes this attempt the day's, unless another is: a token lets one row a day in.
+    pub(super) async fn seal(&self, day: NaiveDate, attempt: Uuid, token: &str) -> anyhow::Result<()> {
         let sql = format!(
             "INSERT INTO royalty_closes (close_day, attempt, closed_at, streams, corrections, heard_ms) \
              SELECT toDate('{day}'), toUUID('{attempt}'), now64(3, 'UTC'), sum(t.streams), \
                     sumIf(t.streams, play_day < close_day), sum(t.heard_ms) \
              FROM royalty_totals AS t WHERE close_day = '{day}' AND attempt = '{attempt}'"
         );
-        let client = self.client.clone().with_setting("insert_deduplication_token", format!("royalties/{day}"));
+        let client = self.client.clone().with_setting("insert_deduplication_token", token);
         within(client.query(&sql).execute()).await.context("cannot seal the close")
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Batch {
     other_bytes: usize,
     /// How far the table was when it was tried first, as a whole.
     pub(super) tried: Option<Mark>,
+    /// Nobody knows what ClickHouse has of it: another sink may have begun, or an attempt failed.
+    pub(super) is_uncertain: bool,
 }
 
 /// Which offset a row came from, and where its bytes end.
@@ -49,7 +51,8 @@ impl Batch {
     /// An empty one. Its range grows with what is pushed, unless it is a replay's: then [`Batch::push`] decides as it says.
     pub(super) fn open(range: Intent, now: Instant) -> Self {
         let (rows, places, repeats, dead) = Default::default();
-        Self { range, opened: now, oldest: None, rows, places, repeats, dead, other_bytes: 0, tried: None }
+        let (other_bytes, is_uncertain) = (0, false);
+        Self { range, opened: now, oldest: None, rows, places, repeats, dead, other_bytes, tried: None, is_uncertain }
     }
 
     pub(super) fn push(&mut self, table: Table, message: &Incoming<'_>, window: &mut Window) {
@@ -118,7 +121,7 @@ impl Batch {
         let row = self.places.partition_point(|place| place.offset < cut);
         let byte = row.checked_sub(1).map_or(0, |last| self.places[last].end);
         let mut right = Self::open(Intent { first: cut, ..self.range.clone() }, self.opened);
-        (right.oldest, right.tried) = (self.oldest, self.tried);
+        (right.oldest, right.tried, right.is_uncertain) = (self.oldest, self.tried, self.is_uncertain);
         right.rows = self.rows.split_off(byte);
         right.places = self.places.split_off(row);
         right.places.iter_mut().for_each(|place| place.end -= byte);

@@ -13,9 +13,10 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
-use service::Shutdown;
 use service::backoff::Backoff;
 use service::config::KafkaConfig;
+use service::health::Status;
+use service::{Health, Shutdown};
 
 use super::intent::Intent;
 use super::metrics::LAG;
@@ -38,6 +39,7 @@ pub(super) enum Change {
 pub(super) struct Events {
     changes: Mutex<Vec<Change>>,
     no_broker: AtomicBool,
+    health: Health,
     shutdown: Shutdown,
 }
 
@@ -120,7 +122,8 @@ impl Events {
             match standings(consumer, places) {
                 Ok(found) => return Ok(found),
                 Err(error) if Instant::now() > deadline || self.shutdown.is_cancelled() => return Err(error),
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "asking again"),
+                // Nobody polls meanwhile, so nobody else says it.
+                Err(error) => self.health.set("kafka", Status::Degraded(format!("{error:#}; asking again"))),
             }
             std::thread::sleep(backoff.next_delay());
         }
@@ -140,8 +143,14 @@ pub(crate) fn group(config: &KafkaConfig) -> String {
 ///
 /// # Errors
 /// When librdkafka refuses the configuration.
-pub(super) fn join(config: &KafkaConfig, id: &str, topics: &[String], shutdown: Shutdown) -> anyhow::Result<Consumer> {
-    let events = Events { changes: Mutex::default(), no_broker: AtomicBool::new(false), shutdown };
+pub(super) fn join(
+    config: &KafkaConfig,
+    id: &str,
+    topics: &[String],
+    health: Health,
+    shutdown: Shutdown,
+) -> anyhow::Result<Consumer> {
+    let events = Events { changes: Mutex::default(), no_broker: AtomicBool::new(false), health, shutdown };
     let consumer: Consumer = service::kafka::client_config(config)
         .set("group.id", group(config))
         // A sink that comes back under its id gets its partitions at once, without a rebalance.

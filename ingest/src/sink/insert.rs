@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::arrival;
 use super::batch::Batch;
 use super::dead_letter;
 use super::fault::Mark;
@@ -77,29 +78,47 @@ impl Job {
         let labels = [("table", self.table.name().to_owned())];
         if !self.batch.repeats.is_empty() {
             let rows = repeats::rows(&self.batch.repeats, &topic, partition).into();
-            self.insert(store, repeats::INSERT, &format!("{token}/repeats"), rows).await;
+            let (token, count) = (format!("{token}/repeats"), self.batch.repeats.len());
+            self.insert(store, Insert { into: "repeats", sql: repeats::INSERT, token: &token, rows, count }).await;
             metrics::REPEATS.counter(&labels).increment(self.batch.repeats.len() as u64);
         }
         if !self.batch.dead.is_empty() {
             let rows = dead_letter::rows(&self.batch.dead, &topic, partition).into();
-            self.insert(store, dead_letter::INSERT, &format!("{token}/dead"), rows).await;
+            let (token, count) = (format!("{token}/dead"), self.batch.dead.len());
+            self.insert(store, Insert { into: "dead_letter", sql: dead_letter::INSERT, token: &token, rows, count })
+                .await;
             store.letterbox.post_all(&self.batch.dead, &topic, partition, self.table).await;
             metrics::DEAD.counter(&labels).increment(self.batch.dead.len() as u64);
         }
     }
 
     /// Tries for ever: nothing here may drop a row, and whatever is wrong, someone can put it right.
-    async fn insert(&mut self, store: &Store, sql: &str, token: &str, rows: Bytes) {
+    async fn insert(&mut self, store: &Store, what: Insert<'_>) {
         let mut backoff = store::backoff();
-        let mut trouble = store.troubles.of(token);
-        let what = Insert { sql, token, rows };
-        while let Err(error) = store.attempt(&what, &mut self.lease, &mut trouble).await {
+        let mut trouble = store.troubles.of(what.token);
+        while !self.has_arrived(store, &what, &mut trouble).await
+            && let Err(error) = store.attempt(&what, &mut self.lease, &mut trouble).await
+        {
+            self.batch.is_uncertain = true;
             metrics::FAILURES.counter(&[("table", self.table.name().to_owned())]).increment(1);
             let passing = verdict::of(&error) == Verdict::Passing;
             trouble.tell(if passing { Severity::Passing } else { Severity::Lasting }, verdict::brief(&error));
             backoff.wait().await;
         }
+        self.complete(store, &what, &mut trouble).await;
         trouble.over();
+    }
+
+    /// Whether the table has the rows from an earlier attempt, where there may have been one.
+    async fn has_arrived(&self, store: &Store, what: &Insert<'_>, trouble: &mut Trouble<'_>) -> bool {
+        self.batch.is_uncertain && told(trouble, || arrival::has_rows(store, self, what)).await
+    }
+
+    /// What was acknowledged is there: known of an insert that went well at once, looked for otherwise.
+    async fn complete(&self, store: &Store, what: &Insert<'_>, trouble: &mut Trouble<'_>) {
+        if self.batch.is_uncertain {
+            told(trouble, || arrival::complete(store, self, what)).await;
+        }
     }
 
     /// Tries for ever as well, but for rows that are at fault themselves.
@@ -109,13 +128,17 @@ impl Job {
     async fn insert_rows(&mut self, store: &Store) -> Result<(), String> {
         // Kept as they are, for a refusal cuts them in two.
         let rows = Bytes::from(std::mem::take(&mut self.batch.rows));
-        let (sql, sent) = self.table.insert_of(rows.clone(), self.batch.row_count());
+        let count = self.batch.row_count();
+        let (sql, sent) = self.table.insert_of(rows.clone(), count);
         let token = self.token();
-        let what = Insert { sql: &sql, token: &token, rows: sent };
+        let what = Insert { into: self.table.name(), sql: &sql, token: &token, rows: sent, count };
         let mut backoff = store::backoff();
         let mut trouble = store.troubles.of(token.as_str());
         let mark = *self.batch.tried.get_or_insert_with(|| store.faults.mark(self.table));
-        while let Err(error) = store.attempt(&what, &mut self.lease, &mut trouble).await {
+        while !self.has_arrived(store, &what, &mut trouble).await
+            && let Err(error) = store.attempt(&what, &mut self.lease, &mut trouble).await
+        {
+            self.batch.is_uncertain = true;
             metrics::FAILURES.counter(&[("table", self.table.name().to_owned())]).increment(1);
             let reason = verdict::brief(&error);
             match verdict::of(&error) {
@@ -129,6 +152,7 @@ impl Job {
             }
             backoff.wait().await;
         }
+        self.complete(store, &what, &mut trouble).await;
         trouble.over();
         store.faults.taken(self.table);
         Ok(())
@@ -158,5 +182,21 @@ impl Job {
                 false
             }
         }
+    }
+}
+
+/// Asks until ClickHouse tells.
+async fn told<T, F: Future<Output = anyhow::Result<T>>>(trouble: &mut Trouble<'_>, ask: impl Fn() -> F) -> T {
+    let mut backoff = store::backoff();
+    loop {
+        match ask().await {
+            Ok(told) => return told,
+            Err(error) => {
+                let passes = error.downcast_ref().is_none_or(|error| verdict::of(error) == Verdict::Passing);
+                let severity = if passes { Severity::Passing } else { Severity::Lasting };
+                trouble.tell(severity, verdict::brief(&format!("{error:#}")));
+            }
+        }
+        backoff.wait().await;
     }
 }

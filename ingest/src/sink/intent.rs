@@ -25,8 +25,10 @@ pub(super) struct Intent {
 const MAX_REASON: usize = 1000;
 
 impl Intent {
-    /// Counts changes of what a row is made of.
-    pub(super) const VERSION: u32 = 1;
+    /// Counts changes of what a row, or a view's row, is made of.
+    pub(super) const VERSION: u32 = 2;
+    /// Since this one, views say how far each partition came into their targets.
+    pub(super) const UPTO: u32 = 2;
 
     pub(super) fn at(offset: i64, window: u32) -> Self {
         Self { first: offset, last: offset, version: Self::VERSION, window, refused: None }

@@ -13,6 +13,10 @@ pub(super) const FAILURES: Metric = Metric::new(
     "tonearm_sink_insert_failures_total",
     "attempts of an insert that failed and were made again, by table",
 );
+pub(super) const COMPLETED: Metric = Metric::new(
+    "tonearm_sink_completed_inserts_total",
+    "parts of inserts that were missing after an attempt had failed, as when ClickHouse is killed, and that were put there, by table",
+);
 pub(super) const INSERT: Metric = Metric::new(
     "tonearm_sink_insert_seconds",
     "from a batch's first attempt to ClickHouse's acknowledgement, by table",

@@ -65,7 +65,7 @@ impl Mover {
         let size = |bytes: bytesize::ByteSize| usize::try_from(bytes.as_u64()).unwrap_or(usize::MAX);
         let sink = &config.sink;
         Ok(Self {
-            consumer: Arc::new(consumer::join(&config.kafka, &sink.id, &topics, shutdown.clone())?),
+            consumer: Arc::new(consumer::join(&config.kafka, &sink.id, &topics, health.clone(), shutdown.clone())?),
             store: Arc::new(Store::new(&config.clickhouse, &config.kafka, health.clone())?),
             tables,
             owned: HashMap::new(),
@@ -87,9 +87,9 @@ impl Mover {
     /// # Errors
     /// When it cannot go on: another sink took its id, or a partition's state cannot be known.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
-        let greeting = {
+        let watching = {
             let store = self.store.clone();
-            Handle::current().spawn(async move { store.greet().await })
+            Handle::current().spawn(async move { store.watch().await })
         };
         let consumer = self.consumer.clone();
         let (mut stepped, mut reported) = (Instant::now(), Instant::now());
@@ -111,7 +111,7 @@ impl Mover {
                 reported = now;
             }
         }
-        greeting.abort();
+        watching.abort();
         self.finish()
     }
 

@@ -119,7 +119,8 @@ impl Partition {
     /// The range is complete, or what is missing of it is no longer in Kafka. It is the first batch of
     /// its owner, so nothing else is on its way.
     fn finish_replay(&mut self, intent: Intent, now: Instant) {
-        let batch = self.filling.take().unwrap_or_else(|| Batch::open(intent, now));
+        let mut batch = self.filling.take().unwrap_or_else(|| Batch::open(intent, now));
+        batch.is_uncertain = true;
         self.phase = Phase::Announcing(batch);
     }
 

@@ -20,6 +20,7 @@ use super::rows::Table;
 use super::trouble::{Severity, Trouble, Troubles};
 use super::verdict;
 use super::window::Window;
+use crate::materialized::OWN;
 
 /// Inserts at a time: a few keep ClickHouse busy, many only make it merge more.
 pub const INSERTS_AT_A_TIME: usize = 4;
@@ -27,12 +28,14 @@ const RECALLS_AT_A_TIME: usize = 2;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// A connection that takes no bytes, or gives no answer, for so long is given up and the insert made again.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-const END_TIMEOUT: Duration = Duration::from_secs(120);
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const END_TIMEOUT: Duration = Duration::from_secs(120);
 /// After so long without an answer, health says so.
 const SLOW: Duration = Duration::from_secs(5);
+/// A server that nothing is sent to is asked for its tables so often.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// For everything else that ClickHouse is asked.
-const ASK_TIMEOUT: Duration = Duration::from_secs(150);
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(150);
 
 /// What each insert is made with, besides its token. Set explicitly, for their defaults have changed between releases;
 /// the recipe needs each of them.
@@ -55,9 +58,11 @@ pub const INSERT_SETTINGS: [(&str, &str); 10] = [
 
 /// What one insert sends, each time it is tried.
 pub(super) struct Insert<'a> {
+    pub(super) into: &'a str,
     pub(super) sql: &'a str,
     pub(super) token: &'a str,
     pub(super) rows: Bytes,
+    pub(super) count: usize,
 }
 
 /// Where batches go.
@@ -93,20 +98,24 @@ impl Store {
         })
     }
 
-    /// Says how ClickHouse stands before the first insert does.
-    pub(super) async fn greet(&self) {
-        let mut backoff = backoff();
-        let mut trouble = self.troubles.of("the tables");
-        while let Err(error) = self.tables().await {
-            trouble.tell(Severity::Passing, verdict::brief(&format!("{error:#}")));
-            backoff.wait().await;
+    /// Says how ClickHouse stands before the first insert does, and while there is nothing to insert.
+    pub(super) async fn watch(&self) {
+        loop {
+            let (mut backoff, mut trouble) = (backoff(), self.troubles.of("the tables"));
+            while let Err(error) = self.tables().await {
+                trouble.tell(Severity::Passing, verdict::brief(&format!("{error:#}")));
+                backoff.wait().await;
+            }
+            trouble.over();
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        trouble.over();
     }
 
     async fn tables(&self) -> anyhow::Result<()> {
-        for table in Table::ALL.map(Table::name).into_iter().chain(["repeats", "dead_letter"]) {
-            self.asking.query(&format!("SELECT 1 FROM {table} LIMIT 0")).execute().await.context(table)?;
+        let aside = ["repeats", "dead_letter", "erased"];
+        for table in Table::ALL.map(Table::name).into_iter().chain(aside).chain(OWN.map(|(_, target)| target)) {
+            let asked = self.asking.query(&format!("SELECT 1 FROM {table} LIMIT 0"));
+            tokio::time::timeout(SLOW, asked.execute()).await.context("no answer in time")?.context(table)?;
         }
         Ok(())
     }
@@ -153,7 +162,7 @@ impl Store {
         }
     }
 
-    async fn insert(&self, Insert { sql, token, rows }: &Insert<'_>) -> Result<(), Error> {
+    async fn insert(&self, Insert { sql, token, rows, .. }: &Insert<'_>) -> Result<(), Error> {
         let client = self.inserting.clone().with_setting("insert_deduplication_token", *token);
         let mut insert = client.insert_formatted_with(*sql).with_timeouts(Some(SEND_TIMEOUT), Some(END_TIMEOUT));
         insert.send(rows.clone()).await?;

@@ -49,3 +49,15 @@ async fn roles_start_while_nothing_is_there_yet() {
     healthy(&sink).await;
     sink.stop().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_without_work_says_how_clickhouse_stands() {
+    let stack = Stack::new().await;
+    let sink = stack.sink(&[]).await;
+    component_is(&sink, "clickhouse", "ok").await;
+    stack.clickhouse.query("DETACH TABLE repeats SYNC").execute().await.unwrap();
+    component_is(&sink, "clickhouse", "degraded").await;
+    stack.clickhouse.query("ATTACH TABLE repeats").execute().await.unwrap();
+    component_is(&sink, "clickhouse", "ok").await;
+    sink.stop().await.unwrap();
+}

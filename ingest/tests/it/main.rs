@@ -4,6 +4,7 @@
 
 mod analyst_account;
 mod analysts;
+mod arrivals;
 mod audit;
 mod away;
 mod bad_input;

@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use service::config::{ClickHouseConfig, Loader};
 
+use crate::audit::change;
 use crate::rows::{DAY, MIDNIGHT, SECOND, accepted, insert};
 use crate::support::Stack;
 
@@ -208,4 +209,18 @@ async fn days_that_may_not_be_closed_are_refused() {
     assert_eq!(refused(close(day(-1)).await), Refusal::BeforeTheFirst { day: day(-1), first: day(0) });
     let Err(Error::Refused(unknown)) = royalties::show(&config, day(1)).await else { panic!("it is not closed") };
     assert_eq!(unknown, Refusal::NotClosed { day: day(1) });
+}
+
+/// As it may where it is killed at the very moment: it knows the token, and has no row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_whose_close_clickhouse_lost_is_closed_all_the_same() {
+    let stack = Stack::new().await;
+    let config = config(&stack);
+    for _ in 0..2 {
+        let close = || royalties::close(&config, day(0));
+        let (first, again) = (close().await.unwrap(), close().await.unwrap());
+        assert_eq!((first.anew, again.anew), (true, false));
+        assert_eq!(again.close, first.close);
+        change(&stack, "ALTER TABLE royalty_closes DELETE WHERE 1").await;
+    }
 }

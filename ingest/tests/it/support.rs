@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clickhouse::Client;
-use devstack::TestServers;
+use devstack::{Alone, TestServers};
 use http::{HeaderName, Method};
 use http_body_util::{BodyExt, Full};
 use ingest::audit::{Hours, InstanceAudit};
@@ -19,7 +19,7 @@ use service::client::{Answer, ApiClient};
 use service::config::{ClickHouseConfig, KafkaConfig, Loader, PostgresConfig, Secret};
 use service::{Running, Shutdown};
 use sqlx::PgPool;
-use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 use wire::Timestamp;
 use wire::topic::Topic;
@@ -31,33 +31,39 @@ pub(crate) const ADMIN_TOKEN: &str = "admin-token-of-the-test";
 /// every view, beside the other tests: two minutes of work on two busy cores.
 const PATIENCE: Duration = Duration::from_secs(480);
 
-/// Tests that stop a server hold it for writing, all others for reading.
-static SERVERS: RwLock<()> = RwLock::const_new(());
-
-enum Use {
-    Shared { _guard: RwLockReadGuard<'static, ()> },
-    Alone { _guard: RwLockWriteGuard<'static, ()> },
-}
+/// Databases of tests that have ended, and their server: their rankings would be computed every minute until the last
+/// test.
+static ENDED: std::sync::Mutex<Vec<(String, String)>> = std::sync::Mutex::new(Vec::new());
 
 pub(crate) struct Stack {
     pub(crate) servers: &'static TestServers,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) kafka: KafkaConfig,
     pub(crate) clickhouse: Client,
+    /// The database, where no other test uses it.
+    own: Option<String>,
     pub(crate) postgres: PgPool,
     pub(crate) folder: tempfile::TempDir,
-    _use: Use,
+    _alone: Option<Alone>,
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let server = &self.servers.clickhouse_http;
+        ENDED.lock().unwrap().extend(self.own.take().map(|name| (server.clone(), name)));
+    }
 }
 
 impl Stack {
     /// Beside other tests.
     pub(crate) async fn new() -> Self {
-        Self::with(Use::Shared { _guard: SERVERS.read().await }, None).await
+        Self::on(TestServers::shared().await, None, None).await
     }
 
-    /// Alone, for a test that stops servers.
+    /// On servers of its own, for a test that stops them.
     pub(crate) async fn alone() -> Self {
-        Self::with(Use::Alone { _guard: SERVERS.write().await }, None).await
+        let alone = TestServers::alone().await;
+        Self::on(alone.servers(), Some(alone), None).await
     }
 
     /// Beside other tests, in the one database that the account `analyst` reads: whoever asks holds it alone.
@@ -68,7 +74,7 @@ impl Stack {
         let servers = TestServers::shared().await;
         let drop = format!("DROP DATABASE IF EXISTS {name} SYNC");
         Client::default().with_url(&servers.clickhouse_http).query(&drop).execute().await.unwrap();
-        (Self::with(Use::Shared { _guard: SERVERS.read().await }, Some(name)).await, held)
+        (Self::on(servers, None, Some(name)).await, held)
     }
 
     /// ClickHouse as analysts reach it, in the database of [`Self::of_analysts`].
@@ -77,10 +83,15 @@ impl Stack {
         client.with_user("analyst").with_password(&self.servers.analyst_password)
     }
 
-    async fn with(guard: Use, database: Option<&str>) -> Self {
+    async fn on(servers: &'static TestServers, alone: Option<Alone>, database: Option<&str>) -> Self {
         service::metrics::start();
         service::telemetry::start(&service::config::LogConfig::default());
-        let servers = TestServers::shared().await;
+        let server = Client::default().with_url(&servers.clickhouse_http);
+        let here = |(at, _): &mut (String, String)| *at == servers.clickhouse_http;
+        let ended: Vec<_> = ENDED.lock().unwrap().extract_if(.., here).collect();
+        for (_, name) in ended {
+            server.query(&format!("DROP DATABASE IF EXISTS {name}")).execute().await.unwrap();
+        }
         let folder = tempfile::tempdir().unwrap();
         let mut environment = environment(servers, &servers.fresh_postgres().await, folder.path());
         environment.extend(database.map(|name| ("TONEARM_CLICKHOUSE_DATABASE".to_owned(), name.to_owned())));
@@ -93,8 +104,9 @@ impl Stack {
         service::kafka::create_topics(&kafka).await.unwrap();
         service::clickhouse::migrate(&clickhouse).await.unwrap();
         service::clickhouse::migrate(&clickhouse).await.unwrap();
+        let own = database.is_none().then(|| clickhouse.database.clone());
         let clickhouse = service::clickhouse::client(&clickhouse);
-        let stack = Self { servers, environment, kafka, clickhouse, postgres, folder, _use: guard };
+        let stack = Self { servers, environment, kafka, clickhouse, own, postgres, folder, _alone: alone };
         let origins = vec!["*".parse().unwrap()];
         stack.key(Grant::Write { app: "web".into(), origins, rate: None }, Some(WRITE_KEY)).await;
         stack
@@ -337,7 +349,7 @@ pub(crate) async fn component_is(role: &Running, component: &str, wanted: &str) 
 
 pub(crate) async fn component_at(url: &str, component: &str, wanted: &str) {
     let api = ApiClient::new(Duration::from_secs(5));
-    eventually(Duration::from_secs(60), || async {
+    eventually(PATIENCE, || async {
         let answer = api.get(&format!("{url}/health/detailed")).await.map_err(|e| e.to_string())?;
         let told: Value = answer.json().map_err(|e| e.to_string())?;
         if told["components"][component]["status"] == wanted { Ok(()) } else { Err(told.to_string()) }
