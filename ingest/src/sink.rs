@@ -46,6 +46,7 @@ mod native;
 mod original;
 mod owned;
 mod partition;
+mod pulse;
 mod recall;
 mod received;
 mod repeats;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
@@ -185,7 +185,9 @@ pub(super) struct Standing {
     pub(super) intent: Option<Intent>,
 }
 
-const ASK: Duration = Duration::from_secs(10);
+const ASK: Duration = Duration::from_secs(5);
+/// In place of a time, what asks Kafka's `ListOffsets` for the first offset.
+const EARLIEST: Offset = Offset::Beginning;
 const ADOPT_WITHIN: Duration = Duration::from_secs(60);
 
 /// # Errors
@@ -199,24 +201,40 @@ fn standings(consumer: &Consumer, places: &[Place]) -> anyhow::Result<HashMap<Pl
         list.add_partition(topic, *partition);
     }
     let answer = consumer.committed_offsets(list, ASK).context("cannot ask for committed offsets")?;
-    let mut found = HashMap::new();
+    let (mut found, mut unknown) = (HashMap::new(), TopicPartitionList::new());
     for element in answer.elements() {
         element.error().with_context(|| format!("{} {}", element.topic(), element.partition()))?;
-        let place = (element.topic().to_owned(), element.partition());
-        let standing = match element.offset() {
-            Offset::Offset(next) => Standing { next, intent: Intent::left(element.metadata(), next) },
-            // The group was never here: it reads all that Kafka has, from its first offset on.
-            _ => Standing { next: first_offset(consumer, &place)?, intent: None },
-        };
-        found.insert(place, standing);
+        match element.offset() {
+            Offset::Offset(next) => {
+                let standing = Standing { next, intent: Intent::left(element.metadata(), next) };
+                found.insert((element.topic().to_owned(), element.partition()), standing);
+            }
+            _ => unknown.add_partition_offset(element.topic(), element.partition(), EARLIEST)?,
+        }
+    }
+    // The group was never there: it reads all that Kafka has.
+    for (place, next) in first_offsets(consumer, unknown)? {
+        found.insert(place, Standing { next, intent: None });
     }
     ensure!(found.len() == places.len(), "Kafka told the offsets of {} of {} partitions", found.len(), places.len());
     Ok(found)
 }
 
-fn first_offset(consumer: &Consumer, (topic, partition): &Place) -> anyhow::Result<i64> {
-    let watermarks = consumer.fetch_watermarks(topic, *partition, ASK);
-    Ok(watermarks.with_context(|| format!("cannot ask for the first offset of {topic} {partition}"))?.0)
+/// The partitions' first offsets that Kafka still has; each stands in the list at [`EARLIEST`].
+fn first_offsets(consumer: &Consumer, list: TopicPartitionList) -> anyhow::Result<HashMap<Place, i64>> {
+    if list.count() == 0 {
+        return Ok(HashMap::new());
+    }
+    let answer = consumer.offsets_for_times(list, ASK).context("cannot ask for first offsets")?;
+    let first = answer.elements().into_iter().map(|element| {
+        let place = (element.topic().to_owned(), element.partition());
+        element.error().with_context(|| format!("the first offset of {} {}", place.0, place.1))?;
+        match element.offset() {
+            Offset::Offset(first) => Ok((place, first)),
+            other => bail!("Kafka told {other:?} as the first offset of {} {}", place.0, place.1),
+        }
+    });
+    first.collect()
 }
 
 /// Commits and waits. All of one topic, so that a topic that is gone or forbidden fails as a whole:

@@ -23,6 +23,7 @@ use super::consumer::{self, Change, Consumer, Place, Standing};
 use super::metrics;
 use super::owned::Owned;
 use super::partition::Partition;
+use super::pulse::Pulse;
 use super::received;
 use super::rows::Table;
 use super::store::Store;
@@ -48,6 +49,7 @@ pub(super) struct Mover {
     max_buffered: usize,
     repeat_window: u32,
     health: Health,
+    pulse: Arc<Pulse>,
     shutdown: Shutdown,
     drain: Duration,
     commit_backoff: Backoff,
@@ -73,6 +75,7 @@ impl Mover {
             max_buffered: size(sink.max_buffered),
             repeat_window: sink.repeat_window,
             health,
+            pulse: Arc::default(),
             shutdown,
             drain: config.http.drain_timeout.0,
             commit_backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(2)),
@@ -88,8 +91,8 @@ impl Mover {
     /// When it cannot go on: another sink took its id, or a partition's state cannot be known.
     pub(super) fn run(mut self) -> anyhow::Result<()> {
         let watching = {
-            let store = self.store.clone();
-            Handle::current().spawn(async move { store.watch().await })
+            let (store, pulse, health) = (self.store.clone(), self.pulse.clone(), self.health.clone());
+            Handle::current().spawn(async move { tokio::join!(store.watch(), pulse.watch(&health)) })
         };
         let consumer = self.consumer.clone();
         let (mut stepped, mut reported) = (Instant::now(), Instant::now());
@@ -98,6 +101,9 @@ impl Mover {
             // Before the message: it may be the first of a partition that was just assigned.
             self.change()?;
             let now = Instant::now();
+            if self.joined {
+                self.pulse.beat(now);
+            }
             let full = match message {
                 Some(message) => self.receive(message, now)?,
                 None => false,
@@ -145,6 +151,10 @@ impl Mover {
         for change in self.consumer.context().take_changes() {
             self.rebalanced = Instant::now();
             match change {
+                // A stop does not wait for what Kafka does not tell: nothing of these partitions is taken.
+                Change::Assigned(Err(error)) if self.shutdown.is_cancelled() => {
+                    tracing::info!(error = format!("{error:#}"), "stopped while partitions were being assigned");
+                }
                 Change::Assigned(standings) => self.adopt(standings?)?,
                 Change::Revoked(places) => self.owned.retain(|_, owned| !places.contains(&owned.place)),
             }

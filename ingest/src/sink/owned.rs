@@ -27,7 +27,7 @@ use super::rows::Table;
 use super::store::Store;
 use super::window::Window;
 
-const SEEK_WITHIN: Duration = Duration::from_secs(10);
+const SEEK_WITHIN: Duration = Duration::from_secs(1);
 /// Nothing came for so long: perhaps librdkafka lost the resumption. Where it did not, it does nothing with another.
 const QUIET: Duration = Duration::from_secs(5);
 
