@@ -121,7 +121,8 @@ async fn clickhouse_killed_in_mid_stream() {
     let sink = stack.sink(&[("TONEARM_SINK_BATCH_ROWS", "40"), ("TONEARM_SINK_BATCH_WAIT", "20ms")]).await;
     let stop = Shutdown::new();
     let streaming = stream(ingest.clone(), stop.clone());
-    for _ in 0..3 {
+    let kills = std::env::var("KILLS").map_or(3, |kills| kills.parse().expect("KILLS is a number"));
+    for _ in 0..kills {
         random_moment(1500).await;
         stack.servers.kill(Server::ClickHouse).await;
         random_moment(500).await;
