@@ -82,9 +82,11 @@ async fn bodies_that_break_off_are_errors_and_are_not_kept() {
             let got = get(&format!("{}{path}", stage.url)).await;
             match got.body {
                 Err(came) => assert!(came == bytes[..came.len()], "{name} {kept}"),
-                // A failure that overtakes the first bytes is told by a status; a reset may come before any head
-                // did, and what is safe is then asked again.
-                Ok(body) => assert!(got.status == 502 || (name == "a reset" && body == "well"), "{name} {kept}"),
+                // A failure that overtakes the first bytes is told by a status, or what is safe is asked again.
+                Ok(body) => {
+                    let fair = got.status == 502 || body == "well";
+                    assert!(fair, "{name} {kept}: {} with {} bytes", got.status, body.len());
+                }
             }
             assert_eq!(get(&format!("{}{path}", stage.url)).await.bytes(), "well", "{name} {kept}");
         }
