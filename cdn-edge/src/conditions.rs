@@ -43,16 +43,17 @@ fn failed_precondition(request: &HeaderMap, object: Validators<'_>) -> bool {
         .is_some_and(|(since, modified)| modified > since)
 }
 
-/// Whether `Range` holds: without `If-Range`, or where that names exactly this representation.
+/// Whether `Range` holds: without `If-Range`, or where that names exactly this representation. `is_strong` tells whether
+/// its date stands for one version alone (RFC 9110, section 8.8.2.2).
 #[must_use]
-pub fn range_holds(request: &HeaderMap, object: Validators<'_>) -> bool {
+pub fn range_holds(request: &HeaderMap, object: Validators<'_>, is_strong: impl FnOnce() -> bool) -> bool {
     let Some(value) = request.get(header::IF_RANGE) else { return true };
     let value = value.as_bytes();
     if value.starts_with(b"\"") || value.starts_with(b"W/") {
         return matches_strongly(value, object.etag);
     }
     let asked = std::str::from_utf8(value).ok().and_then(|text| httpdate::parse_http_date(text).ok());
-    asked.is_some() && asked == object.last_modified
+    asked.is_some() && asked == object.last_modified && is_strong()
 }
 
 fn date(request: &HeaderMap, name: header::HeaderName) -> Option<SystemTime> {
@@ -147,7 +148,7 @@ mod tests {
         for (value, wanted) in
             [("\"a\"", true), ("\"b\"", false), ("W/\"a\"", false), (MODIFIED, true), (LATER, false), ("junk", false)]
         {
-            assert_eq!(range_holds(&headers(&[("if-range", value)]), object), wanted, "{value}");
+            assert_eq!(range_holds(&headers(&[("if-range", value)]), object, || true), wanted, "{value}");
         }
     }
 }

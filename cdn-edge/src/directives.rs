@@ -148,6 +148,8 @@ fn each(headers: &HeaderMap, mut take: impl FnMut(&str, Option<&str>)) -> bool {
         match value.to_str() {
             Ok(text) => parts(text).for_each(|part| {
                 let (name, argument) = part.split_once('=').map_or((part, None), |(name, told)| (name, Some(told)));
+                // An open quote may hide anything.
+                readable &= argument.is_none_or(|told| !told.starts_with('"') || told.len() > 1 && told.ends_with('"'));
                 take(&name.to_ascii_lowercase(), argument.map(unquoted));
             }),
             Err(_) => readable = false,
@@ -231,6 +233,7 @@ mod tests {
         assert!(said("MAX-AGE=60,Must-Revalidate").must_revalidate);
         assert!(said("a=\"x, no-store\", b").no_store.eq(&false), "a comma in quotes parts nothing");
         assert!(said("a=\"\\\"\", no-store").no_store);
+        assert!(said("a=\"x, max-age=9").no_store, "a quote that stays open");
         assert_eq!(said("no-cache").no_cache, Scope::All);
         assert_eq!(said("private=\"set-cookie, X-A\"").private.fields().len(), 2);
         assert_eq!(said("no-cache=\"a b\"").no_cache, Scope::All);

@@ -24,12 +24,15 @@ const OF_THE_CONNECTION: [HeaderName; 6] =
     [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE];
 
 /// By these, servers take a request for one of another address or method.
-const PRETENCES: [&str; 13] = [
+const PRETENCES: [&str; 16] = [
     "forwarded",
+    "front-end-https",
     "x-forwarded-port",
     "x-forwarded-prefix",
+    "x-forwarded-protocol",
     "x-forwarded-scheme",
     "x-forwarded-server",
+    "x-forwarded-ssl",
     "x-host",
     "x-http-method",
     "x-http-method-override",
@@ -72,6 +75,7 @@ impl Gateway {
         }
         if read {
             PRETENCES.iter().for_each(|name| drop(headers.remove(*name)));
+            without_doubles(&mut headers);
         }
         if trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -144,6 +148,19 @@ pub(crate) fn end_to_end(headers: &mut HeaderMap) {
     // What frames the body is not for a peer to take away.
     let framing = [header::CONTENT_LENGTH, header::HOST];
     for name in named.iter().filter(|name| !framing.contains(name)).chain(&OF_THE_CONNECTION) {
+        headers.remove(name);
+    }
+}
+
+/// Where names become variables, as with CGI, `X_Host` is `X-Host`.
+fn without_doubles(headers: &mut HeaderMap) {
+    let ours = [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, header::HOST, header::VIA];
+    let is_double = |name: &str| {
+        let dashed = name.replace('_', "-");
+        PRETENCES.contains(&dashed.as_str()) || ours.iter().any(|own| *own == *dashed)
+    };
+    let doubles = headers.keys().filter(|name| name.as_str().contains('_') && is_double(name.as_str()));
+    for name in doubles.cloned().collect::<Vec<_>>() {
         headers.remove(name);
     }
 }

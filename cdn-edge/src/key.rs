@@ -65,6 +65,12 @@ impl<'a> KeyRef<'a> {
     }
 }
 
+/// A host without the port that its scheme has anyway (RFC 9110, section 4.2.3).
+#[must_use]
+pub fn without_default_port(host: &str, https: bool) -> &str {
+    host.strip_suffix(if https { ":443" } else { ":80" }).unwrap_or(host)
+}
+
 impl From<KeyRef<'_>> for CacheKey {
     fn from(key: KeyRef<'_>) -> Self {
         Self { https: key.https, host: key.host.into(), target: key.target.into() }
@@ -119,6 +125,15 @@ impl From<CacheKey> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rfc9110_4_2_3_default_ports() {
+        for (host, https, bare) in
+            [("x:80", false, "x"), ("x:80", true, "x:80"), ("[::1]:443", true, "[::1]"), ("x:8080", false, "x:8080")]
+        {
+            assert_eq!(without_default_port(host, https), bare);
+        }
+    }
 
     #[test]
     fn text_brings_a_key_back() {

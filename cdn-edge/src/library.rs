@@ -63,6 +63,14 @@ pub struct Rules {
     pub https: bool,
 }
 
+/// Whose requests do not wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passing {
+    All,
+    /// Those with `Authorization`: others' answers may be shared.
+    Authorized,
+}
+
 #[derive(Debug)]
 pub struct Library {
     pub cache: Arc<Cache>,
@@ -75,7 +83,7 @@ pub struct Library {
     openings: Arc<Openings>,
     /// As of which purge.
     missing: moka::sync::Cache<Arc<CacheKey>, u64>,
-    passing: moka::sync::Cache<Arc<CacheKey>, ()>,
+    passing: moka::sync::Cache<Arc<CacheKey>, Passing>,
     /// Which change each of these keys had last.
     changed: moka::sync::Cache<Arc<CacheKey>, u64>,
     changes: AtomicU64,
@@ -146,6 +154,15 @@ impl Library {
         };
         drop(head);
         Some(Opened { object, how, collapsed: false, fill: None })
+    }
+
+    /// Whether it is known that the answer will be for this request alone.
+    fn is_passing(&self, wish: &Wish) -> bool {
+        match self.passing.get(&wish.key) {
+            Some(Passing::All) => true,
+            Some(Passing::Authorized) => wish.headers.contains_key(header::AUTHORIZATION),
+            None => false,
+        }
     }
 
     /// Whether all that is asked for of an object is held or on its way: nothing more can be fetched of one
@@ -224,13 +241,19 @@ impl Library {
         Life::new(policy, headers, Timestamp::now(), delay, asking.since())
     }
 
-    /// Asks for bytes of a known version, and of no other.
+    /// Asks for bytes of a known version, and of no other, as the client would who wants them.
     ///
     /// # Errors
     /// [`OriginError::Changed`] where it has another one now.
-    pub async fn ask_for_part(&self, object: &Object, range: Range<u64>) -> Result<Source, OriginError> {
+    pub async fn ask_for_part(
+        &self,
+        object: &Object,
+        range: Range<u64>,
+        asking: Option<&HeaderMap>,
+    ) -> Result<Source, OriginError> {
         let size = object.size().ok_or(OriginError::Changed)?;
-        let answer = self.origin.ask(Ask::get(object.key().to_key(), self.part_headers(object, &range, size))).await?;
+        let headers = self.part_headers(object, &range, size, asking);
+        let answer = self.origin.ask(Ask::get(object.key().to_key(), headers)).await?;
         let held = object.head().headers();
         match (answer.status, &answer.part) {
             (StatusCode::PARTIAL_CONTENT, Some(part)) => {
@@ -257,12 +280,12 @@ impl Library {
         }
     }
 
-    fn part_headers(&self, object: &Object, range: &Range<u64>, size: u64) -> HeaderMap {
+    fn part_headers(&self, object: &Object, range: &Range<u64>, size: u64, asking: Option<&HeaderMap>) -> HeaderMap {
         let head = object.head();
         let mut headers = HeaderMap::new();
         let mut end = range.end.min(size);
         if self.origin.is_web() {
-            headers = self.gateway.own(&object.key(), object.selectors());
+            headers = asking.cloned().unwrap_or_else(|| self.gateway.own(&object.key(), object.selectors()));
             if let Some(validator) = version::strong(&head.headers()) {
                 headers.insert(header::IF_RANGE, validator.value().clone());
             }

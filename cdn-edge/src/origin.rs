@@ -40,6 +40,8 @@ pub enum OriginError {
     Nonsense(&'static str),
     #[error("the origin's answer broke off")]
     Broken,
+    #[error("the request's body broke off, or is framed wrongly")]
+    Upload,
     #[error("too many requests to the origin are under way")]
     Busy,
     #[error("this edge has more to do than it can; what it holds is served")]
@@ -225,12 +227,14 @@ impl Record {
             Ok(StatusCode::NOT_MODIFIED) => self.metrics.origin_unchanged.increment(1),
             Ok(status) if status.is_server_error() => self.metrics.origin_failed.increment(1),
             Ok(_) => self.metrics.origin_found.increment(1),
+            // The client's doing.
+            Err(OriginError::Upload) => {}
             Err(_) => self.metrics.origin_failed.increment(1),
         }
         match answer {
             Ok(_) => self.health.set("origin", Status::Ok),
-            // Our own limit, or one object's fault: the origin is there.
-            Err(OriginError::Busy | OriginError::TooLarge | OriginError::Nonsense(_)) => {}
+            // Our own limit, one object's fault, or a client's: the origin is there.
+            Err(OriginError::Busy | OriginError::TooLarge | OriginError::Nonsense(_) | OriginError::Upload) => {}
             Err(error) => self.health.set("origin", Status::Degraded(format!("only what is held is served: {error}"))),
         }
     }

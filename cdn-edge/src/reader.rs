@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use wire::delivery::CacheStatus;
 
 use crate::fill::{Following, run};
@@ -44,6 +45,8 @@ pub struct Reader {
     end: u64,
     following: Option<Following>,
     source: Source,
+    /// As the client would ask the origin for what is missing; none where nothing was.
+    asking: Option<Arc<HeaderMap>>,
 }
 
 impl Drop for Reader {
@@ -59,7 +62,13 @@ impl Reader {
     #[must_use]
     pub fn new(library: Arc<Library>, object: Arc<Object>, range: Range<u64>) -> Self {
         object.begin_reading();
-        Self { library, object, next: range.start, end: range.end, following: None, source: Source::Memory }
+        let (following, source, asking) = (None, Source::Memory, None);
+        Self { library, object, next: range.start, end: range.end, following, source, asking }
+    }
+
+    /// What is missing is asked for as its client would, who may have to show who he is.
+    pub fn ask_as(&mut self, headers: HeaderMap) {
+        self.asking = Some(Arc::new(headers));
     }
 
     /// None as long as nobody knows where the object ends.
@@ -140,7 +149,8 @@ impl Reader {
     }
 
     async fn fill_bytes(&mut self, chunk: u32, offset: u64) -> Result<Option<Bytes>, OriginError> {
-        let Some((fill, started)) = run::start(&self.library, &self.object, self.next, self.end)? else {
+        let Some((fill, started)) = run::start(&self.library, &self.object, self.next..self.end, self.asking.as_ref())?
+        else {
             return Ok(None);
         };
         let following = match self.following.take().filter(|following| following.is(&fill)) {

@@ -163,6 +163,7 @@ pub fn open_problem(error: &OpenError) -> Problem {
         OriginError::Unconfirmed => (StatusCode::GATEWAY_TIMEOUT, "origin-unreachable"),
         OriginError::Unreachable => (StatusCode::BAD_GATEWAY, "origin-unreachable"),
         OriginError::Changed => (StatusCode::BAD_GATEWAY, "origin-changed"),
+        OriginError::Upload => (StatusCode::BAD_REQUEST, "broken-body"),
         OriginError::Status(_) | OriginError::Nonsense(_) | OriginError::Broken | OriginError::TooLarge => {
             (StatusCode::BAD_GATEWAY, "origin-failed")
         }

@@ -31,6 +31,9 @@ pub enum NotStored {
     Authorization,
     #[error("vary")]
     Vary,
+    /// It sets a cookie, and the origin has not said that others may have it.
+    #[error("set-cookie")]
+    Cookie,
     /// Neither told nor guessed to be fresh for a moment, and nothing to ask about it by.
     #[error("no freshness")]
     NoFreshness,
@@ -57,7 +60,7 @@ pub fn storable(
         return Err(NotStored::RequestNoStore);
     }
     let understood = is_understood(status);
-    if status.is_informational() || status == StatusCode::NOT_MODIFIED || (said.must_understand && !understood) {
+    if status.is_informational() || is_about_the_request(status) || (said.must_understand && !understood) {
         return Err(NotStored::Status);
     }
     // Section 5.2.2.3: who understands the status may ignore the no-store that is there for those who do not.
@@ -76,6 +79,10 @@ pub fn storable(
     if !(policy.explicit || said.public || is_heuristic(status)) {
         return Err(NotStored::Status);
     }
+    // RFC 9111, section 7.3, warns of it; a guess is no leave to give one client's cookie to all.
+    if headers.contains_key(header::SET_COOKIE) && !(policy.explicit || said.public) {
+        return Err(NotStored::Cookie);
+    }
     let askable = headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED);
     let windows = !policy.while_revalidate.is_zero() || policy.if_error.is_some();
     if policy.lifetime.is_zero() && !askable && !windows {
@@ -90,6 +97,13 @@ pub fn storable(
 pub fn post_is_get(status: StatusCode, headers: &HeaderMap, policy: &Policy, same_uri: bool) -> bool {
     let names_itself = headers.contains_key(header::CONTENT_LOCATION) && same_uri;
     status == StatusCode::OK && names_itself && policy.explicit && !policy.lifetime.is_zero()
+}
+
+/// Answers to what one request carried beside its key, its conditions, its range, its length or its pace: nobody else's,
+/// whatever they say of themselves (RFC 6585, too, for its own).
+#[must_use]
+pub fn is_about_the_request(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 304 | 408 | 412 | 413 | 416 | 417 | 428 | 429 | 431 | 511)
 }
 
 /// The final statuses of RFC 9110, whose caching behaviour is implemented here.
@@ -136,7 +150,7 @@ mod tests {
 
     #[test]
     fn rfc9111_3_storing_responses() {
-        use NotStored::{Authorization, NoFreshness, NoStore, Private, Status, Vary};
+        use NotStored::{Authorization, Cookie, NoFreshness, NoStore, Private, Status, Vary};
         let fresh = ("cache-control", "max-age=60");
         for (case, wanted) in [
             (get(200, &[fresh]), Ok(())),
@@ -145,6 +159,11 @@ mod tests {
             (get(302, &[("etag", "\"a\"")]), Err(Status)),
             (get(302, &[("etag", "\"a\""), ("cache-control", "public")]), Ok(())),
             (get(304, &[fresh]), Err(Status)),
+            (get(412, &[fresh]), Err(Status)),
+            (get(416, &[fresh]), Err(Status)),
+            (get(431, &[fresh]), Err(Status)),
+            (get(200, &[("last-modified", "Fri, 20 Nov 2020 09:00:00 GMT"), ("set-cookie", "a=1")]), Err(Cookie)),
+            (get(200, &[fresh, ("set-cookie", "a=1")]), Ok(())),
             (get(200, &[]), Err(NoFreshness)),
             (get(200, &[("etag", "\"a\"")]), Ok(())),
             (get(404, &[("last-modified", "Fri, 20 Nov 2020 09:00:00 GMT")]), Ok(())),

@@ -56,6 +56,10 @@ fn selected(name: &str, request: &HeaderMap) -> Option<String> {
     if values.is_empty() {
         return None;
     }
+    // No list: what stands between its commas is a cookie's own. Its crumbs are the origin's whole (RFC 9113, 8.2.3).
+    if name == "cookie" {
+        return Some(values.join("; "));
+    }
     let joined = values.join(",");
     let parts = joined.split(',').map(str::trim).filter(|part| !part.is_empty());
     Some(match name {
@@ -65,11 +69,12 @@ fn selected(name: &str, request: &HeaderMap) -> Option<String> {
 }
 
 /// Preferences without regard to case, spaces and the order in which equals stand. What weighs 0 is as good
-/// as absent unless it takes from a default that exists without it.
+/// as absent unless it takes from a default that exists without it, or from `*`.
 fn weighted<'a>(parts: impl Iterator<Item = &'a str>) -> String {
     let mut preferences: Vec<(u32, String)> = parts.map(preference).collect();
     preferences.retain(|(_, name)| !name.is_empty());
-    preferences.retain(|(weight, name)| *weight > 0 || matches!(name.as_str(), "identity" | "*"));
+    let anything = preferences.iter().any(|(weight, name)| *weight > 0 && name == "*");
+    preferences.retain(|(weight, name)| *weight > 0 || anything || matches!(name.as_str(), "identity" | "*"));
     preferences.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     preferences.dedup();
     let text = |(weight, name): &(u32, String)| match weight {
@@ -133,6 +138,11 @@ mod tests {
         }
         assert!(same("accept-encoding", &[("accept-encoding", "gzip, br")], &[("accept-encoding", "br , gzip")]));
         assert!(!same("accept-encoding", &[("accept-encoding", "gzip")], &[("accept-encoding", "gzip, identity;q=0")]));
+        assert!(!same("accept-encoding", &[("accept-encoding", "*")], &[("accept-encoding", "*, gzip;q=0")]));
+        assert!(!same("cookie", &[("cookie", "a=1,b=2")], &[("cookie", "a=1,, b=2")]));
+        let mut crumbs = headers(&[("cookie", "a=1")]);
+        crumbs.append("cookie", "b=2".parse().unwrap());
+        assert!(matches(&selectors(&headers(&[("vary", "cookie")]), &crumbs), &headers(&[("cookie", "a=1; b=2")])));
     }
 
     #[test]

@@ -45,12 +45,13 @@ pub fn same(one: &HeaderMap, other: &HeaderMap) -> bool {
     })
 }
 
-/// Whether an answer denies to be of the version that it was asked for with `If-Range`; a 206 need not
-/// repeat the validator (section 15.3.7).
+/// Whether a 206 denies to be of the version that it was asked for with `If-Range`: it repeats an entity tag, and
+/// may leave out a date (section 15.3.7).
 #[must_use]
 pub fn denies(held: &HeaderMap, answer: &HeaderMap) -> bool {
     let repeated = [header::ETAG, header::LAST_MODIFIED].iter().any(|name| answer.contains_key(name));
-    repeated && !same(held, answer)
+    let must_repeat = matches!(strong(held), Some(Strong::Tag(_)));
+    (repeated || must_repeat) && !same(held, answer)
 }
 
 #[cfg(test)]
@@ -79,6 +80,12 @@ mod tests {
             assert_eq!((strong(&headers).is_some(), same(&headers, &headers)), (is_strong, is_strong), "{pairs:?}");
         }
         let (a, b) = (headers(&[("etag", "\"a\"")]), headers(&[("etag", "\"b\"")]));
-        assert!(!same(&a, &b) && denies(&a, &b) && !denies(&a, &headers(&[])) && !denies(&a, &a));
+        assert!(!same(&a, &b) && denies(&a, &b) && denies(&a, &headers(&[])) && !denies(&a, &a));
+        let dated = headers(&[("last-modified", NOON), ("date", LATER)]);
+        assert!(
+            !denies(&dated, &headers(&[]))
+                && denies(&dated, &a)
+                && denies(&dated, &headers(&[("last-modified", LATER)]))
+        );
     }
 }

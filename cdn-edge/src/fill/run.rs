@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use super::Fill;
 use crate::library::Library;
@@ -51,17 +52,18 @@ impl Drop for Ending<'_> {
     }
 }
 
-/// Starts a fill of a known object at a place, or finds the one to follow instead. None where the
-/// bytes have come in the meantime.
+/// Starts a fill of a known object where what is wanted begins, or finds the one to follow instead. None where the
+/// bytes have come in the meantime. `asking` is how the client would ask.
 ///
 /// # Errors
 /// Where the object is not of a kind of which more could be fetched.
 pub fn start(
     library: &Arc<Library>,
     object: &Arc<Object>,
-    position: u64,
-    wanted: u64,
+    wanted: Range<u64>,
+    asking: Option<&Arc<HeaderMap>>,
 ) -> Result<Option<(Arc<Fill>, bool)>, OriginError> {
+    let position = wanted.start;
     let (chunk, offset) = (u32::try_from(position / CHUNK).expect("within the object"), position % CHUNK);
     let mut running = object.running_fills();
     if let Some(fill) = running.iter().find(|fill| fill.serves(chunk, offset)) {
@@ -78,12 +80,12 @@ pub fn start(
     let begin = if held.is_some_and(|part| part.end() == offset) { position } else { u64::from(chunk) * CHUNK };
     // First the fills behind us end here, then what is left of the others bounds us.
     running.iter().for_each(|fill| fill.give_up_from(chunk));
-    let end = run_end(library, object, chunk..u32::try_from(wanted.div_ceil(CHUNK)).unwrap_or(u32::MAX), &running);
+    let end = run_end(library, object, chunk..u32::try_from(wanted.end.div_ceil(CHUNK)).unwrap_or(u32::MAX), &running);
     let fill = Arc::new(Fill::new(begin, end, object.ignores_ranges()));
     running.push(fill.clone());
     drop(running);
-    let (library, object, begun) = (library.clone(), object.clone(), fill.clone());
-    library.background.clone().spawn(async move { fetch(&library, &object, &begun).await });
+    let (library, object, begun, asking) = (library.clone(), object.clone(), fill.clone(), asking.cloned());
+    library.background.clone().spawn(async move { fetch(&library, &object, &begun, asking.as_deref()).await });
     Ok(Some((fill, true)))
 }
 
@@ -95,10 +97,10 @@ fn run_end(library: &Library, object: &Object, wanted: Range<u32>, running: &[Ar
     (first + 1..taken).find(|&chunk| library.cache.holds(object, chunk)).unwrap_or(taken)
 }
 
-async fn fetch(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>) {
+async fn fetch(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>, asking: Option<&HeaderMap>) {
     let _ending = begin(library, object, fill);
-    let outcome = match library.ask_for_part(object, fill.start()..fill.end_byte()).await {
-        Ok(source) => bring(library, object, fill, source).await,
+    let outcome = match library.ask_for_part(object, fill.start()..fill.end_byte(), asking).await {
+        Ok(source) => bring(library, object, fill, source, asking).await,
         Err(error) => Err(error),
     };
     conclude(library, object, fill, outcome);
@@ -107,7 +109,7 @@ async fn fetch(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>) {
 /// Goes on with an answer whose head made the object known.
 pub async fn go_on(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>, source: Source) {
     let _ending = begin(library, object, fill);
-    let outcome = bring(library, object, fill, source).await;
+    let outcome = bring(library, object, fill, source, None).await;
     conclude(library, object, fill, outcome);
 }
 
@@ -157,7 +159,13 @@ impl Place {
 }
 
 /// Where another edge breaks off, the rest is had from elsewhere: its readers need not notice.
-async fn bring(library: &Library, object: &Arc<Object>, fill: &Fill, source: Source) -> Result<(), OriginError> {
+async fn bring(
+    library: &Library,
+    object: &Arc<Object>,
+    fill: &Fill,
+    source: Source,
+    asking: Option<&HeaderMap>,
+) -> Result<(), OriginError> {
     let mut place = Place { at: fill.first, have: fill.base };
     let mut source = source;
     for _ in 0..EDGES_LOST {
@@ -166,7 +174,7 @@ async fn bring(library: &Library, object: &Arc<Object>, fill: &Fill, source: Sou
         if !may_go_on || !matches!(outcome, Err(OriginError::Broken | OriginError::Timeout(_))) {
             return outcome;
         }
-        source = library.ask_for_part(object, place.position()..fill.end_byte()).await?;
+        source = library.ask_for_part(object, place.position()..fill.end_byte(), asking).await?;
     }
     pump(library, object, fill, source, &mut place).await
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode, header};
 use wire::Timestamp;
 
-use super::Library;
 use super::open::{Forward, How, OpenError, Opened, Outcome};
 use super::wish::{Wants, Wish};
+use super::{Library, Passing};
 use crate::directives::ResponseDirectives;
 use crate::fill::Fill;
 use crate::fill::run::{Source, source};
@@ -16,8 +16,8 @@ use crate::freshness::Policy;
 use crate::object::chunks::MOST;
 use crate::object::{CHUNK, Description, Head, Object};
 use crate::origin::{Answer, Ask, ContentRange, OriginError};
-use crate::purge::Asking;
-use crate::storable::{Asked, NotStored, storable, strip};
+use crate::storable::{Asked, NotStored, is_about_the_request, storable, strip};
+use crate::vary::Selectors;
 use crate::{cmsd, vary, version};
 
 /// How long a stale object is served without asking an origin that has just failed.
@@ -28,7 +28,7 @@ pub(super) struct Fetched {
     pub(super) outcome: Result<Outcome, OpenError>,
     pub(super) shared: ForOthers,
     /// Who asks next will not be able to share either.
-    pub(super) remember_to_pass: bool,
+    pub(super) remember_to_pass: Option<Passing>,
     pub(super) begun: Option<Begun>,
 }
 
@@ -41,6 +41,10 @@ pub(super) enum ForOthers {
     No,
     /// One of them asks for all others: what came was of no use by our own fault.
     AskAgain,
+    /// The same, without the conditions of its own that made the answer of no use.
+    AskPlainly,
+    /// The same, but for those who are authorized: each of these asks for itself.
+    AskUnauthorized,
 }
 
 /// A fill that is left to be run.
@@ -52,13 +56,13 @@ pub(super) struct Begun {
 
 impl Fetched {
     fn failed(error: impl Into<OpenError>) -> Self {
-        Self { outcome: Err(error.into()), shared: ForOthers::Yes, remember_to_pass: false, begun: None }
+        Self { outcome: Err(error.into()), shared: ForOthers::Yes, remember_to_pass: None, begun: None }
     }
 
     fn opened(object: Arc<Object>, how: How, shareable: bool) -> Self {
         let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false, fill: None }));
         let shared = if shareable { ForOthers::Yes } else { ForOthers::No };
-        Self { outcome, shared, remember_to_pass: false, begun: None }
+        Self { outcome, shared, remember_to_pass: None, begun: None }
     }
 
     /// From here on the fill has a reader, who may yet be on the way to it.
@@ -83,7 +87,7 @@ impl Library {
     async fn fetch_cold(&self, wish: &Wish, why: Forward) -> Fetched {
         if self.origin.is_web() {
             // What is passed on is asked for as the client did.
-            let headers = if self.passing.contains_key(&wish.key) { wish.headers.clone() } else { wish.cold_web() };
+            let headers = if self.is_passing(wish) { wish.headers.clone() } else { wish.cold_web() };
             let ask = Ask { interim: wish.interim.clone(), ..Ask::get(wish.key.clone(), headers) };
             return match self.ask_upstream(ask).await {
                 Ok(answer) => self.take(wish, answer, why, How::Cold(why)),
@@ -142,9 +146,12 @@ impl Library {
         let said = ResponseDirectives::of(&answer.headers);
         let policy = self.policy(answer.status, &answer.headers, &said);
         if let Err(reason) = self.may_store(wish, &answer, &said, &policy) {
-            let conditional = matches!(answer.status.as_u16(), 304 | 412 | 416);
-            let once = matches!(reason, NotStored::RequestNoStore | NotStored::Outdated);
-            let remember_to_pass = !once && !conditional;
+            let (shared, remember_to_pass) = match reason {
+                NotStored::RequestNoStore | NotStored::Outdated => (ForOthers::AskAgain, None),
+                _ if is_about_the_request(answer.status) => (ForOthers::AskPlainly, None),
+                NotStored::Authorization => (ForOthers::AskUnauthorized, Some(Passing::Authorized)),
+                _ => (ForOthers::No, Some(Passing::All)),
+            };
             if let (Some(range), Some(part)) = (wish.range(), &answer.part)
                 && let Some(wanted) = range.select(part.size).part()
             {
@@ -152,7 +159,6 @@ impl Library {
                 answer.narrow(&wanted);
             }
             let outcome = Ok(Outcome::Passed(Box::new(answer), why));
-            let shared = if once { ForOthers::AskAgain } else { ForOthers::No };
             return Fetched { outcome, shared, remember_to_pass, begun: None };
         }
         self.passing.invalidate(&wish.key);
@@ -163,7 +169,8 @@ impl Library {
         // First the fill: whoever finds the object finds what brings it.
         let begun = begin_fill(&object, answer);
         self.cache.publish(&object);
-        Fetched { begun, ..Fetched::opened(object, how, policy.explicit && !policy.ask_always) }
+        let shareable = is_shareable(&object);
+        Fetched { begun, ..Fetched::opened(object, how, shareable) }
     }
 
     fn may_store(
@@ -268,18 +275,28 @@ impl Library {
             let wish = Wish { headers: wish.unconditional(), ..wish.clone() };
             return Box::pin(self.fetch_cold(&wish, why)).await;
         }
-        self.confirm(held, answer.headers, answer.delay, why, &wish.asking)
+        match self.confirm(wish, &held, answer.headers, answer.delay, why) {
+            Ok(confirmed) => confirmed,
+            Err(_) => {
+                let wish = Wish { headers: wish.unconditional(), ..wish.clone() };
+                Box::pin(self.fetch_cold(&wish, why)).await
+            }
+        }
     }
 
-    /// The version that is held still holds: its head becomes what the answer makes of it.
+    /// The version that is held still holds: its head becomes what the answer makes of it. Where that may not be
+    /// stored, what is held stays as it was if this is for the request's sake, and goes if it is for the answer's.
+    ///
+    /// # Errors
+    /// Why it may not be stored: the answer is then for this request alone.
     pub(super) fn confirm(
         &self,
-        held: Arc<Object>,
+        wish: &Wish,
+        held: &Arc<Object>,
         mut newer: HeaderMap,
         delay: Duration,
         why: Forward,
-        asking: &Asking,
-    ) -> Fetched {
+    ) -> Result<Fetched, NotStored> {
         let mut dated = newer.clone();
         Head::date(&mut dated, Timestamp::now());
         let said = ResponseDirectives::of(&newer);
@@ -290,18 +307,27 @@ impl Library {
         let headers = merged.headers();
         let said = ResponseDirectives::of(&headers);
         let policy = self.policy(merged.status, &headers, &said);
-        let life = Self::life(policy, &dated, delay, asking);
+        if let Err(reason) = may_update(wish, held, merged.status, &headers, &said, &policy) {
+            if !matches!(reason, NotStored::RequestNoStore | NotStored::Authorization) {
+                self.cache.drop_version(held);
+            }
+            return Err(reason);
+        }
+        let life = Self::life(policy, &dated, delay, &wish.asking);
         let fields = headers != before.headers();
         held.refresh(merged.with_life(life));
         self.cache.disk.refreshed(held.clone(), fields);
-        Fetched::opened(held, How::Confirmed(why), policy.explicit && !policy.ask_always)
+        Ok(Fetched::opened(held.clone(), How::Confirmed(why), is_shareable(held)))
     }
 
     /// The origin answered with something else, or with the same under no condition.
     fn changed(&self, wish: &Wish, held: &Arc<Object>, answer: Answer, why: Forward) -> Fetched {
         let same = answer.status == StatusCode::OK && held.head().status == StatusCode::OK;
         if same && version::same(&held.head().headers(), &answer.headers) && answer.length == held.size() {
-            return self.confirm(held.clone(), answer.headers, answer.delay, why, &wish.asking);
+            return match self.confirm(wish, held, answer.headers.clone(), answer.delay, why) {
+                Ok(confirmed) => confirmed,
+                Err(_) => self.take(wish, answer, why, How::Replaced(why)),
+            };
         }
         // An error says nothing of what is held; anything else supersedes it.
         if !answer.status.is_server_error() {
@@ -316,7 +342,11 @@ impl Library {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT
                 if size == held.size() && version::same(&held.head().headers(), &answer.headers) =>
             {
-                self.confirm(held.clone(), answer.headers, answer.delay, why, &wish.asking)
+                match self.confirm(wish, held, answer.headers.clone(), answer.delay, why) {
+                    Ok(confirmed) => confirmed,
+                    // Its one byte is not what is asked for.
+                    Err(_) => Box::pin(self.fetch_cold(wish, why)).await,
+                }
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
                 self.cache.drop_version(held);
@@ -333,6 +363,30 @@ impl Library {
             }
         }
     }
+}
+
+/// Whether what is held may become what a newer answer makes of it: the same rules as for a first answer, and what it
+/// varies by must be what this version was chosen by.
+fn may_update(
+    wish: &Wish,
+    held: &Object,
+    status: StatusCode,
+    headers: &HeaderMap,
+    said: &ResponseDirectives,
+    policy: &Policy,
+) -> Result<(), NotStored> {
+    let authorization = wish.headers.contains_key(header::AUTHORIZATION);
+    let asked = Asked { method: &Method::GET, authorization, no_store: wish.asked.no_store };
+    storable(asked, status, headers, said, policy)?;
+    let chosen = vary::selectors(headers, &wish.headers);
+    let names = |selectors: &Selectors| selectors.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    if names(&chosen) == names(held.selectors()) { Ok(()) } else { Err(NotStored::Vary) }
+}
+
+/// Whether those who waited may have it, too: they could have had it from what is held.
+fn is_shareable(object: &Object) -> bool {
+    let (life, now) = (object.head().life(), Timestamp::now());
+    life.is_fresh(now) || life.may_wait(now)
 }
 
 fn begin_fill(object: &Arc<Object>, answer: Answer) -> Option<Begun> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wire::ObjectKey;
 
-use crate::key::{CacheKey, KeyRef};
+use crate::key::{CacheKey, KeyRef, without_default_port};
 
 /// How keys are written: of a bucket, the object's key; of a web origin `host/path?query`, over either
 /// scheme, or a whole URI.
@@ -32,7 +32,8 @@ impl Names {
         let of = |https, rest: &str| {
             let (host, target) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
             let host = host.to_ascii_lowercase();
-            KeyRef { https, host: &host, target: if target.is_empty() { "/" } else { target } }.to_key()
+            let host = without_default_port(&host, https);
+            KeyRef { https, host, target: if target.is_empty() { "/" } else { target } }.to_key()
         };
         Ok(match split(name) {
             (Some(https), rest) => vec![of(https, rest)],
@@ -80,6 +81,7 @@ mod tests {
         assert!(keys(bucket, "a//b").is_err() && keys(web, "/a").is_err() && keys(web, "").is_err());
         assert_eq!(keys(web, "X/a//b?c").unwrap(), ["https://x/a//b?c", "http://x/a//b?c"]);
         assert_eq!(keys(web, "http://X").unwrap(), ["http://x/"]);
+        assert_eq!(keys(web, "http://X:80/a").unwrap(), ["http://x/a"]);
         assert_eq!(bucket.prefixes("a/"), ["a/"]);
         assert_eq!(web.prefixes("X/A"), ["https://x/A", "http://x/A"]);
         assert_eq!(web.prefixes("http://X/A"), ["http://x/A"]);

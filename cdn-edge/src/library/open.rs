@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use http::header;
 use tokio::sync::{oneshot, watch};
 use wire::Timestamp;
 
@@ -90,6 +91,10 @@ pub(super) enum Shared {
     Unshared,
     /// One for all others, once more.
     AskAgain,
+    /// The same, without conditions.
+    AskPlainly,
+    /// The same, but for those who are authorized.
+    AskUnauthorized,
     Failed(OpenError),
 }
 
@@ -123,13 +128,16 @@ impl Library {
                 // Who came after a purge does not take what was asked for before it.
                 Shared::Object(opened) if self.is_purged_since(&opened.object) => {}
                 Shared::AskAgain => {}
+                // Once it is held, everybody's own conditions are ours to judge.
+                Shared::AskPlainly => wish.headers = wish.without_conditions(),
+                Shared::AskUnauthorized if !wish.headers.contains_key(header::AUTHORIZATION) => {}
                 Shared::Object(opened) if self.suits(&opened.object, &wish) => {
                     return Ok(Outcome::Object(Opened { collapsed: true, ..opened }));
                 }
                 // What came says what answers vary by: who wants the same of the others waits for one of them.
                 Shared::Object(opened) if !opened.object.matches(&wish.headers) => {}
                 Shared::Failed(error) => return Err(error),
-                Shared::Object(_) | Shared::Unshared => break,
+                Shared::Object(_) | Shared::Unshared | Shared::AskUnauthorized => break,
             }
             (wish.since, wish.asking) = (self.changes(), self.ask());
         }
@@ -164,7 +172,7 @@ impl Library {
         if self.is_missing(&wish.key) {
             return Joined::Missing;
         }
-        if wish.asked.no_store || self.passing.contains_key(&wish.key) {
+        if wish.asked.no_store || self.is_passing(wish) {
             return Joined::Mine(self.begin(wish.clone(), None));
         }
         let varies = self.varies(&wish.key);
@@ -206,12 +214,16 @@ impl Library {
         }
         let shared = match &fetched.outcome {
             Ok(Outcome::Object(opened)) if fetched.shared == ForOthers::Yes => Shared::Object(opened.clone()),
-            Ok(_) if fetched.shared == ForOthers::AskAgain => Shared::AskAgain,
-            Ok(_) => Shared::Unshared,
+            Ok(_) => match fetched.shared {
+                ForOthers::AskAgain => Shared::AskAgain,
+                ForOthers::AskPlainly => Shared::AskPlainly,
+                ForOthers::AskUnauthorized => Shared::AskUnauthorized,
+                ForOthers::Yes | ForOthers::No => Shared::Unshared,
+            },
             Err(error) => Shared::Failed(error.clone()),
         };
-        if fetched.remember_to_pass {
-            self.passing.insert(wish.key.clone(), ());
+        if let Some(passing) = fetched.remember_to_pass {
+            self.passing.insert(wish.key.clone(), passing);
         }
         // What the answer is good for is settled; its body may take as long as it likes.
         drop(wish);

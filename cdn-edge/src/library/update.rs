@@ -53,7 +53,8 @@ impl Library {
         };
         drop(head);
         if same_length && same_tag && same_date {
-            self.confirm(held, answer.headers.clone(), answer.delay, Forward::Stale, &wish.asking);
+            // What may not be stored is told to the client alone.
+            drop(self.confirm(wish, &held, answer.headers.clone(), answer.delay, Forward::Stale));
         } else {
             self.cache.drop_version(&held);
         }
@@ -68,6 +69,7 @@ impl Library {
         key: &Arc<CacheKey>,
         headers: HeaderMap,
         answer: Answer,
+        asked: RequestDirectives,
         asking: Asking,
     ) -> Result<Opened, Box<Answer>> {
         let said = ResponseDirectives::of(&answer.headers);
@@ -80,7 +82,7 @@ impl Library {
             key: key.clone(),
             headers,
             wants: Wants::Whole,
-            asked: RequestDirectives::default(),
+            asked,
             since: self.changes(),
             asking,
             interim: None,

@@ -39,7 +39,7 @@ pub enum Wants {
     Head,
 }
 
-const CONDITIONS: [HeaderName; 5] =
+pub(crate) const CONDITIONS: [HeaderName; 5] =
     [header::IF_NONE_MATCH, header::IF_MODIFIED_SINCE, header::IF_MATCH, header::IF_UNMODIFIED_SINCE, header::IF_RANGE];
 
 impl Wish {
@@ -75,12 +75,19 @@ impl Wish {
         headers
     }
 
+    /// The request as one that has nothing yet would make it.
+    #[must_use]
+    pub fn without_conditions(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        CONDITIONS.iter().for_each(|name| drop(headers.remove(name)));
+        headers
+    }
+
     /// The request without its conditions and range, to which ours are put.
     #[must_use]
     pub fn unconditional(&self) -> HeaderMap {
-        let mut headers = self.headers.clone();
+        let mut headers = self.without_conditions();
         headers.remove(header::RANGE);
-        CONDITIONS.iter().for_each(|name| drop(headers.remove(name)));
         headers
     }
 

@@ -183,7 +183,7 @@ fn failure(error: &Error) -> Failure {
     match hyper {
         Some(hyper) if hyper.is_parse_too_large() => Failure::Told(OriginError::Nonsense("its head is too large")),
         Some(hyper) if hyper.is_parse() => Failure::Told(OriginError::Nonsense("its head is no HTTP")),
-        Some(hyper) if hyper.is_user() => Failure::Told(OriginError::Broken),
+        Some(hyper) if hyper.is_user() => Failure::Told(OriginError::Upload),
         _ => Failure::Lost,
     }
 }

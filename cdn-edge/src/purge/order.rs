@@ -48,6 +48,10 @@ impl PurgeOrder {
         for (n, prefix) in self.prefixes.iter().enumerate() {
             let refused = |detail: &str| FieldError::new(format!("prefixes[{n}]"), detail);
             plain(prefix).map_err(refused)?;
+            if names.web && prefix.starts_with('/') {
+                // No key begins so: it would purge nothing, without a word.
+                return Err(refused("must begin with a host, such as example.com/a, or be an http or https URI"));
+            }
             targets.extend(names.prefixes(prefix).into_iter().map(|prefix| Target::Prefix(prefix.into())));
         }
         for (n, tag) in self.tags.iter().enumerate() {

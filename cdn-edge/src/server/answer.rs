@@ -24,7 +24,7 @@ use crate::delivery::cmcd;
 use crate::delivery::transcript::{Arrival, Transcript};
 use crate::directives::RequestDirectives;
 use crate::interim::{Interim, Interims};
-use crate::key::KeyRef;
+use crate::key::{KeyRef, without_default_port};
 use crate::origin::upload::Upload;
 use crate::range::Ranges;
 use crate::respond::ObjectFields;
@@ -235,8 +235,11 @@ impl Answerer {
             Err(refusal) => return (*refusal).into(),
         };
         let https = if internal { forward::was_https(&head.headers) } else { self.https };
-        let wanted = self.wanted(head, KeyRef { https, host: &host, target: &target }, internal);
-        if self.shared.cors && is_preflight(head) {
+        let host = without_default_port(&host, https);
+        let wanted = self.wanted(head, KeyRef { https, host, target: &target }, internal);
+        // Behind a gate nothing reaches the origin without a token, and this method needs none.
+        let is_ours = self.shared.gate.is_some() || self.shared.cors && is_preflight(head);
+        if head.method == Method::OPTIONS && is_ours {
             return preflight().into();
         }
         // A body is no part of the key, so a read with one is not for others (RFC 9110, section 9.3.1).
@@ -260,6 +263,10 @@ impl Answerer {
         let host = service::http::host(&head.uri, &head.headers, head.version).map_err(refused)?;
         match head.method {
             Method::CONNECT => return Err(Box::new(not_a_tunnel())),
+            // RFC 9112, section 3.2: a host alone is for tunnels, and other schemes are no gateway's.
+            _ if head.uri.authority().is_some() && !matches!(head.uri.scheme_str(), Some("http" | "https")) => {
+                return Err(refused(FieldError::new("path", "must be a path, or an http or https URI")));
+            }
             Method::OPTIONS | Method::TRACE if self.ends_here(head) => {
                 let answer = if head.method == Method::OPTIONS { preflight() } else { method_not_allowed() };
                 return Err(Box::new(answer));

@@ -12,7 +12,7 @@ use crate::cache_status;
 use crate::delivery::Subject;
 use crate::delivery::transcript::Transcript;
 use crate::library::open::Forward;
-use crate::library::wish::{Wants, Wish};
+use crate::library::wish::{CONDITIONS, Wants, Wish};
 use crate::object::Head;
 use crate::origin::upload::Upload;
 use crate::origin::{Answer, Ask};
@@ -62,10 +62,12 @@ impl Answerer {
                 library.note_head(&wish, &answer);
                 self.passed(wanted, answer, why)
             }
-            Method::POST if !purged => match library.keep_post(&key, headers, answer, asking) {
-                Ok(opened) => self.held(wanted, opened).await,
-                Err(answer) => self.passed(wanted, *answer, why),
-            },
+            Method::POST if !purged && !is_choosy(wanted) => {
+                match library.keep_post(&key, headers, answer, wanted.asked, asking) {
+                    Ok(opened) => self.held(wanted, opened).await,
+                    Err(answer) => self.passed(wanted, *answer, why),
+                }
+            }
             _ => self.passed(wanted, answer, why),
         }
     }
@@ -109,6 +111,13 @@ impl Answerer {
         }
         Some(transcript)
     }
+}
+
+/// What the request says of the answer that a GET would get: to a POST, the origin has answered it already.
+fn is_choosy(wanted: &Wanted<'_>) -> bool {
+    let fields = &wanted.head.headers;
+    let conditional = CONDITIONS.iter().any(|name| fields.contains_key(name));
+    conditional || wanted.ranges.is_some() || wanted.asked.only_if_cached
 }
 
 /// RFC 9110, section 7.6.2; at 0 the request does not come this far.

@@ -23,6 +23,7 @@ use crate::object::Object;
 use crate::origin::OriginError;
 use crate::reader::{Reader, Source};
 use crate::respond::{self, ObjectFields};
+use crate::version;
 
 /// Chunks that `Cache-Status` speaks for, 128 MiB: a header is not worth a walk through a huge object.
 const NOTED: usize = 512;
@@ -156,6 +157,9 @@ impl Answerer {
         if !note.all_held {
             // From here on its fill knows that it is followed, also where its first bytes are there already.
             reader.follow();
+            if self.shared.library.origin.is_web() {
+                reader.ask_as(self.wish(wanted).unconditional());
+            }
         }
         match reader.ready() {
             Some(first) => Offer::Ready(self.with_body(wanted, first, reader, selection, note)),
@@ -176,7 +180,8 @@ impl Answerer {
             Verdict::NotModified => return Err(Box::new(self.not_modified(wanted, opened))),
             Verdict::PreconditionFailed => return Err(Box::new(self.precondition_failed(wanted, object))),
         }
-        let ranges = wanted.ranges.as_ref().filter(|_| range_holds(headers, head.validators()));
+        let is_strong = || version::strong(&head.headers()).is_some();
+        let ranges = wanted.ranges.as_ref().filter(|_| range_holds(headers, head.validators(), is_strong));
         let (Some(ranges), Some(size), StatusCode::OK) = (ranges, object.size(), head.status) else {
             return Ok(Selection::Whole);
         };

@@ -198,6 +198,85 @@ async fn a_crowd_of_two_minds_costs_a_request_for_each_also_after_a_purge() {
     }
 }
 
+/// The first of a crowd, whose answer is of no use to the others, and the rest of it, who come while it is asked for.
+async fn crowd_behind(first: &'static [(&'static str, &'static str)], replies: Vec<Reply>) -> (usize, Vec<String>) {
+    let (web, gate) = (Web::start().await, Arc::new(Semaphore::new(0)));
+    let slow = |reply: Reply| Reply([vec![Step::Wait(gate.clone())], reply.0].concat());
+    web.put("/a", replies.into_iter().map(slow));
+    let stage = Stage::public(&web, |_| ()).await;
+    let (url, rest) = (stage.at("a"), stage.at("a"));
+    let first = tokio::spawn(async move { send(Method::GET, &url, first).await });
+    eventually("the origin is asked", || async { web.heard().len() == 1 }).await;
+    let rest = tokio::spawn(async move { join_all((0..10).map(|_| get(&rest))).await });
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    gate.add_permits(1000);
+    first.await.unwrap();
+    let bodies = rest.await.unwrap().iter().map(|got| String::from_utf8(got.bytes().to_vec()).unwrap()).collect();
+    (web.heard().len(), bodies)
+}
+
+#[tokio::test]
+async fn a_crowd_behind_one_with_a_condition_costs_one_request_more() {
+    let replies = vec![Reply::new(304, &[("ETag", "\"z\"")], ""), Reply::new(200, &[FRESH, ("ETag", "\"z\"")], "body")];
+    let (asked, bodies) = crowd_behind(&[("if-none-match", "\"z\"")], replies).await;
+    assert!(bodies.iter().all(|body| body == "body"));
+    assert_eq!(asked, 2);
+}
+
+#[tokio::test]
+async fn a_crowd_behind_one_who_is_authorized_costs_one_request_more() {
+    let replies = vec![Reply::new(200, &[FRESH], "hers"), Reply::new(200, &[FRESH], "all's")];
+    let (asked, bodies) = crowd_behind(&[("authorization", "Basic YTpi")], replies).await;
+    assert!(bodies.iter().all(|body| body == "all's"), "{bodies:?}");
+    assert_eq!(asked, 2);
+}
+
+#[tokio::test]
+async fn rfc9111_4_what_is_stale_as_it_comes_is_for_who_asked() {
+    let stale = ("Cache-Control", "max-age=0, must-revalidate");
+    let replies = (0..60).map(|nth| Reply::new(200, &[stale, ("ETag", &format!("\"{nth}\""))], nth.to_string()));
+    let (asked, mut bodies) = crowd_behind(&[], replies.collect()).await;
+    bodies.sort();
+    bodies.dedup();
+    // Each puts another version in the place of the last, who reads which asks again.
+    assert!(asked > 10 && bodies.len() == 10, "{asked}: {bodies:?}");
+}
+
+#[tokio::test]
+async fn what_is_missing_is_asked_for_as_its_client_would() {
+    let web = Web::start().await;
+    let bytes = noise(1, 3 * CHUNK);
+    let part = |chunk: usize| {
+        let (from, to) = (chunk * CHUNK, (chunk + 1) * CHUNK);
+        let told = format!("bytes {from}-{}/{}", to - 1, bytes.len());
+        let shared = ("Cache-Control", "public, max-age=3600");
+        Reply::new(206, &[shared, ("ETag", "\"z\""), ("Content-Range", &told)], &bytes[from..to])
+    };
+    web.put("/a", [part(0), part(2)]);
+    let stage = Stage::public(&web, |_| ()).await;
+    for chunk in [0, 2] {
+        let range = format!("bytes={}-{}", chunk * CHUNK, chunk * CHUNK + 9);
+        let sent =
+            [("range", range.as_str()), ("authorization", "Basic YTpi"), ("cookie", "a=1"), ("if-match", "\"z\"")];
+        let got = send(Method::GET, &stage.at("a"), &sent).await;
+        assert_eq!((got.status.as_u16(), got.bytes()), (206, &bytes.slice(chunk * CHUNK..chunk * CHUNK + 10)));
+        let heard = web.last();
+        assert_eq!((heard.header("authorization"), heard.header("cookie")), ("Basic YTpi", "a=1"));
+    }
+    assert_eq!((web.heard().len(), web.last().header("if-match"), web.last().header("if-range")), (2, "", "\"z\""));
+}
+
+#[tokio::test]
+async fn a_clients_broken_body_is_not_the_origins_fault() {
+    let web = Web::start().await;
+    web.put("/a", [Reply::new(200, &[], "ok")]);
+    let stage = Stage::public(&web, |_| ()).await;
+    let broken = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n";
+    let answer = raw(&stage, broken).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_eq!(get(&stage.at(".tonearm/ping")).await.status, 204);
+}
+
 #[tokio::test]
 async fn a_part_that_may_not_be_held_is_the_part_that_was_asked_for() {
     let web = Web::start().await;

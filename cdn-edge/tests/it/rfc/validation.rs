@@ -144,3 +144,102 @@ async fn validation() {
     ];
     play(cases).await;
 }
+
+const PRIVATE: (&str, &str) = ("Cache-Control", "private, max-age=60");
+const COOKIE: (&str, &str) = ("Set-Cookie", "sid=1");
+
+/// The origin confirms what is held, in words that are not for everybody: asked once more, without a condition, it
+/// answers for this client alone.
+fn confirmed_for_one(sent: &[(&'static str, &'static str)], headers: &[(&'static str, &'static str)]) -> Exchange {
+    get(sent, Asked::Twice).reply(Reply::new(304, headers, "")).status(304)
+}
+
+#[tokio::test]
+async fn what_may_not_be_stored_updates_nothing() {
+    let cases: Vec<Case> = vec![
+        (
+            "9111 5.2.2.7: a 304 that is private",
+            vec![stale(&[TAG]), confirmed_for_one(&[], &[TAG, PRIVATE, COOKIE]), again()],
+        ),
+        (
+            "9111 5.2.2.5: a 304 with no-store",
+            vec![stale(&[TAG]), confirmed_for_one(&[], &[TAG, ("Cache-Control", "no-store, max-age=60")]), again()],
+        ),
+        (
+            "9111 5.2.2.7: the same once more, and private",
+            vec![
+                stale(&[TAG]),
+                get(&[], Asked::Whether).answering(200, &[TAG, PRIVATE, COOKIE], "first").body("first"),
+                again(),
+            ],
+        ),
+        (
+            "9111 4.3.5: a HEAD that is private",
+            vec![
+                first(&[FRESH, TAG]),
+                get(&[("cache-control", "no-cache")], Asked::Yes)
+                    .by(Method::HEAD)
+                    .answering(200, &[TAG, PRIVATE, COOKIE], "first")
+                    .getting(&[("set-cookie", "sid=1")]),
+                again(),
+            ],
+        ),
+        (
+            "9111 3.5: a 304 to one who is authorized",
+            vec![
+                stale(&[TAG]),
+                confirmed_for_one(&[("authorization", "Basic YTpi")], &[TAG, FRESH, COOKIE]),
+                unchanged(&[TAG, FRESH]).getting(&[("set-cookie", "")]),
+                held(),
+            ],
+        ),
+        (
+            "9111 3.5: the same where it is public",
+            vec![
+                stale(&[TAG]),
+                unchanged(&[TAG, ("Cache-Control", "public, max-age=3600")])
+                    .sending(&[("authorization", "Basic YTpi")]),
+                held(),
+            ],
+        ),
+        (
+            "9111 5.2.1.5: a 304 to one who wants nothing stored",
+            vec![
+                stale(&[TAG]),
+                confirmed_for_one(&[("cache-control", "no-store")], &[TAG, FRESH]),
+                unchanged(&[TAG, FRESH]),
+            ],
+        ),
+        (
+            "9111 4.1: a 304 that varies otherwise",
+            vec![
+                stale(&[TAG]).sending(&[("cookie", "a")]),
+                confirmed_for_one(&[("cookie", "a")], &[TAG, FRESH, ("Vary", "Cookie")]),
+                again().sending(&[("cookie", "b")]),
+            ],
+        ),
+        (
+            "9111 4.1: a 304 that varies by everything",
+            vec![stale(&[TAG]), confirmed_for_one(&[], &[TAG, FRESH, ("Vary", "*")]), again()],
+        ),
+        (
+            "9110 13.1.1: a condition that failed is one request's",
+            vec![get(&[("if-match", "\"z\"")], Asked::Yes).answering(412, &[FRESH], "no").status(412), again()],
+        ),
+        (
+            "9110 15.5.17: a range beyond the end is one request's",
+            vec![get(&[("range", "bytes=100-")], Asked::Yes).answering(416, &[FRESH], "no").status(416), again()],
+        ),
+        ("9111 7.3: a cookie with a guessed freshness", vec![first(&[MODIFIED, COOKIE]), again()]),
+        (
+            "9110 9.3.3: what a POST made is no GET's precondition",
+            vec![
+                get(&[("if-match", "\"q\"")], Asked::Yes)
+                    .by(Method::POST)
+                    .answering(200, &[FRESH, TAG, ("Content-Location", "x")], "made")
+                    .body("made"),
+            ],
+        ),
+    ];
+    play(cases).await;
+}
