@@ -301,8 +301,16 @@ impl Library {
     }
 }
 
+/// What a usual key takes of memory, with its place.
+const KEY_BYTES: u64 = 256;
+
+/// So many keys, and fewer where clients make long ones.
 fn remembered<T: Clone + Send + Sync + 'static>(keys: u64, ttl: Duration) -> moka::sync::Cache<Arc<CacheKey>, T> {
-    moka::sync::Cache::builder().max_capacity(keys).time_to_live(ttl).build()
+    let bytes = |key: &Arc<CacheKey>, _: &T| {
+        let text = key.host().len() + key.target().len();
+        u32::try_from(text).unwrap_or(u32::MAX).saturating_add(128)
+    };
+    moka::sync::Cache::builder().max_capacity(keys * KEY_BYTES).weigher(bytes).time_to_live(ttl).build()
 }
 
 /// The run of whole chunks around the bytes that are wanted; absurd offsets end at the last chunk

@@ -96,6 +96,14 @@ impl Object {
         KeyRef { https: self.site.https, host: &self.site.host, target: &self.target }
     }
 
+    /// What its name, its head and what tells its variants apart take of memory, about; of what it shares, its share.
+    #[must_use]
+    pub fn name_bytes(&self) -> u64 {
+        let text = |(name, value): &(String, Option<String>)| name.len() + value.as_ref().map_or(0, String::len);
+        let selectors = self.selectors().iter().map(text).sum::<usize>();
+        (self.target.len() + self.head().bytes() + selectors) as u64
+    }
+
     /// What a request must have to get it, beside the key.
     #[must_use]
     pub fn selectors(&self) -> &Selectors {

@@ -28,9 +28,15 @@ impl From<Variants> for Held {
     }
 }
 
+/// What an object's name and head may take of memory for nothing; each byte beyond weighs as much as so many on disk. So
+/// the memory of long names is bounded by the disk's budget as well: to a 64th of it.
+const USUAL_NAME: u64 = 512;
+const NAME_WEIGHT: u64 = 64;
+
 impl Weigh for Held {
     fn weight(&self) -> u32 {
-        let pages = |object: &Object| 1 + object.disk_bytes() / PAGE;
+        let name = |object: &Object| object.name_bytes().saturating_sub(USUAL_NAME) * NAME_WEIGHT;
+        let pages = |object: &Object| 1 + (object.disk_bytes() + name(object)) / PAGE;
         let pages: u64 = match self {
             Self::AtRest(rest) => pages(&rest.object()),
             Self::One(_) | Self::Many(_) => self.as_slice().iter().map(|object| pages(object)).sum(),

@@ -121,6 +121,12 @@ impl Head {
         self.own.write(out)
     }
 
+    /// What it takes of memory, about; of the fields that others have alike, its share.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.own.packed().len() + self.common.fields.as_bytes().len() / Arc::strong_count(&self.common)
+    }
+
     /// Whether no purge up to this one is still to be looked at: all that a hit is asked about purges.
     #[must_use]
     pub fn has_seen(&self, purge: u64) -> bool {

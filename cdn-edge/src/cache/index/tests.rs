@@ -292,3 +292,14 @@ fn bytes_of_an_object_at_rest() {
     println!("{bytes} bytes an object, {} awake", index.awake());
     assert!(bytes <= 220);
 }
+
+#[test]
+fn long_names_are_bounded_by_the_disks_budget() {
+    let (index, ended) = index(4096);
+    for nth in 0..1000 {
+        index.put(&version(nth, &format!("{nth}{}", "a".repeat(16 << 10)), 1, Selectors::new()));
+    }
+    let names: u64 = index.iter().flat_map(|held| held.each(Object::name_bytes)).sum();
+    assert!(names > 0 && names < 2 * 4096 * PAGE / 64, "{names} bytes of names");
+    assert_eq!(index.len() + ended.lock().unwrap().len(), 1000);
+}
