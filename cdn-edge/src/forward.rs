@@ -137,6 +137,14 @@ pub fn was_https(headers: &HeaderMap) -> bool {
     headers.get(X_FORWARDED_PROTO).is_some_and(|scheme| scheme == "https")
 }
 
+/// Whether a body is coded for the connection in a way that is not ours to undo (RFC 9112, section 6.1).
+#[must_use]
+pub fn has_foreign_coding(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"chunked"))
+}
+
 /// Leaves out what is for the connection that a message came by.
 pub(crate) fn end_to_end(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers

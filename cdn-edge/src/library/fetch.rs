@@ -13,6 +13,7 @@ use crate::directives::ResponseDirectives;
 use crate::fill::Fill;
 use crate::fill::run::{Source, source};
 use crate::freshness::Policy;
+use crate::key::KeyRef;
 use crate::object::chunks::MOST;
 use crate::object::{CHUNK, Description, Head, Object};
 use crate::origin::{Answer, Ask, ContentRange, OriginError};
@@ -226,6 +227,18 @@ impl Library {
         }
     }
 
+    /// What is stale and may be served all the same, for the origin has failed; `answered` with an error.
+    pub fn stand_in(&self, key: &KeyRef<'_>, request: &HeaderMap, answered: bool) -> Option<Opened> {
+        let now = Timestamp::now();
+        let object = self.held_for(key, request)?;
+        let life = object.head().life();
+        if life.is_fresh(now) || !life.may_stand_in(now, answered) {
+            return None;
+        }
+        excuse(&object);
+        Some(Opened { object, how: How::Away, collapsed: false, fill: None })
+    }
+
     async fn revalidate(&self, wish: &Wish, held: Arc<Object>) -> Fetched {
         let now = Timestamp::now();
         let asked_for = held.head().life().is_fresh(now);
@@ -403,6 +416,10 @@ fn begin_fill(object: &Arc<Object>, answer: Answer) -> Option<Begun> {
 }
 
 fn excused(stale: Arc<Object>) -> Fetched {
-    stale.head().excuse(Timestamp::now().saturating_add_millis(EXCUSED_MS));
+    excuse(&stale);
     Fetched::opened(stale, How::Away, true)
+}
+
+fn excuse(stale: &Object) {
+    stale.head().excuse(Timestamp::now().saturating_add_millis(EXCUSED_MS));
 }

@@ -21,6 +21,7 @@ use super::connector::Connector;
 use super::upload::{Moved, Upload};
 use super::{Answer, Ask, OriginError, Record};
 use crate::config::EdgeConfig;
+use crate::forward::has_foreign_coding;
 use crate::key::CacheKey;
 use crate::loops;
 
@@ -108,13 +109,17 @@ impl WebOrigin {
             on_informational(&mut request, move |answer| interim.pass(answer.status(), answer.headers()));
         }
         let first = self.send(request).await;
-        match (first, again) {
+        let response = match (first, again) {
             (Err(Failure::Lost), Some(headers)) => {
                 let request = self.request(method, &key, headers, Upload::none())?;
-                self.send(request).await.map_err(Failure::told)
+                self.send(request).await.map_err(Failure::told)?
             }
-            (outcome, _) => outcome.map_err(Failure::told),
+            (outcome, _) => outcome.map_err(Failure::told)?,
+        };
+        if has_foreign_coding(response.headers()) {
+            return Err(OriginError::Nonsense("a transfer coding that was not asked for"));
         }
+        Ok(response)
     }
 
     fn request(

@@ -242,6 +242,9 @@ impl Answerer {
         if head.method == Method::OPTIONS && is_ours {
             return preflight().into();
         }
+        if forward::has_foreign_coding(&head.headers) {
+            return foreign_coding().into();
+        }
         // A body is no part of the key, so a read with one is not for others (RFC 9110, section 9.3.1).
         if !matches!(head.method, Method::GET | Method::HEAD) || !body.is_none() {
             return Box::pin(self.pass(&wanted, body)).await;
@@ -338,6 +341,12 @@ fn method_not_allowed() -> Response<EdgeBody> {
 fn not_a_tunnel() -> Response<EdgeBody> {
     let status = StatusCode::NOT_IMPLEMENTED;
     respond::problem(&Problem::new(status, "not-implemented", "this is a gateway and makes no tunnels"))
+}
+
+/// RFC 9112, section 6.1.
+fn foreign_coding() -> Response<EdgeBody> {
+    let status = StatusCode::NOT_IMPLEMENTED;
+    respond::problem(&Problem::new(status, "not-implemented", "of the transfer codings, only chunked is taken"))
 }
 
 /// RFC 9111, section 5.2.1.7.

@@ -11,7 +11,7 @@ use crate::body::EdgeBody;
 use crate::cache_status;
 use crate::delivery::Subject;
 use crate::delivery::transcript::Transcript;
-use crate::library::open::Forward;
+use crate::library::open::{Forward, Opened};
 use crate::library::wish::{CONDITIONS, Wants, Wish};
 use crate::object::Head;
 use crate::origin::upload::Upload;
@@ -47,8 +47,18 @@ impl Answerer {
             Ask { method: method.clone(), key: key.clone(), headers: headers.clone(), body, renew: false, interim };
         let answer = match self.shared.library.origin.ask(ask).await {
             Ok(answer) => answer,
-            Err(error) => return self.failed(wanted, Subject::Key(key), &error.into()),
+            Err(error) => {
+                return match self.stand_in(wanted, &headers, false) {
+                    Some(opened) => self.held(wanted, opened).await,
+                    None => self.failed(wanted, Subject::Key(key), &error.into()),
+                };
+            }
         };
+        if answer.status.is_server_error()
+            && let Some(opened) = self.stand_in(wanted, &headers, true)
+        {
+            return self.held(wanted, opened).await;
+        }
         let library = &self.shared.library;
         let purged = library.is_purged(&key, &answer.headers, &asking);
         let fine = answer.status.is_success() || answer.status.is_redirection();
@@ -70,6 +80,12 @@ impl Answerer {
             }
             _ => self.passed(wanted, answer, why),
         }
+    }
+
+    /// Of a read, what is held may be served where the origin has failed (RFC 5861, section 4).
+    fn stand_in(&self, wanted: &Wanted<'_>, headers: &HeaderMap, answered: bool) -> Option<Opened> {
+        let is_read = wanted.head.method == Method::HEAD;
+        is_read.then(|| self.shared.library.stand_in(&wanted.key, headers, answered)).flatten()
     }
 
     /// An answer as it came, but for what is of the connection.

@@ -235,6 +235,20 @@ async fn extensions() {
             vec![says("no-store").getting(&[("cache-status", "fra-1; fwd=uri-miss; fwd-status=200")])],
         ),
         (
+            "5861 4: stale-if-error and an error to a HEAD",
+            vec![
+                first(&[("Cache-Control", "max-age=3600, stale-if-error=7200"), OLD]),
+                get(&[], Asked::Yes).by(Method::HEAD).answering(503, &[], "no").status(200),
+            ],
+        ),
+        (
+            "9112 6.1: a body coded for the connection",
+            vec![
+                get(&[], Asked::Yes).answering(200, &[FRESH, ("Transfer-Encoding", "gzip")], "no").status(502),
+                again(),
+            ],
+        ),
+        (
             "5861 4: stale-if-error and an error",
             vec![
                 first(&[("Cache-Control", "max-age=3600, stale-if-error=7200"), OLD]),
