@@ -155,7 +155,8 @@ pub fn range_value(bytes: &Range<u64>) -> HeaderValue {
     HeaderValue::try_from(text).expect("digits and ASCII make a header")
 }
 
-const OF_THE_CONTENT: [&str; 2] = ["content-digest", "content-md5"];
+/// Fields about the bytes that are sent, not about the whole of which they are a part.
+pub const OF_THE_CONTENT: [&str; 2] = ["content-digest", "content-md5"];
 
 #[derive(Debug)]
 pub enum Origin {

@@ -16,7 +16,7 @@ use crate::body::EdgeBody;
 use crate::library::open::OpenError;
 use crate::object::fields::Fields;
 use crate::object::{self, Object};
-use crate::origin::OriginError;
+use crate::origin::{OF_THE_CONTENT, OriginError};
 
 pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");
@@ -83,6 +83,19 @@ impl ObjectFields {
         let _ = write!(self.own, ": {value}\r\n");
     }
 
+    /// Leaves out what is said of the whole body's bytes: they are not all sent.
+    fn leave_out_the_wholes(&mut self) {
+        let is_one = |line: &[u8]| {
+            let name = |name: &&str| line.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b":"));
+            OF_THE_CONTENT.iter().any(|of| name(&of))
+        };
+        if self.own.split_inclusive(|&byte| byte == b'\n').any(is_one) {
+            let kept: Vec<&[u8]> =
+                self.own.split_inclusive(|&byte| byte == b'\n').filter(|line| !is_one(line)).collect();
+            self.own = kept.concat();
+        }
+    }
+
     /// As lines, in two pieces.
     #[must_use]
     pub fn lines(&self) -> [&[u8]; 2] {
@@ -108,6 +121,7 @@ pub fn whole(status: StatusCode, mut fields: ObjectFields, size: Option<u64>, bo
 
 #[must_use]
 pub fn part(mut fields: ObjectFields, range: &Range<u64>, size: u64, body: EdgeBody) -> Head {
+    fields.leave_out_the_wholes();
     fields.say("content-length", format_args!("{}", range.end - range.start));
     fields.say("content-range", format_args!("bytes {}-{}/{size}", range.start, range.end - 1));
     (answer(StatusCode::PARTIAL_CONTENT, HeaderMap::new(), body), Some(fields))
@@ -115,6 +129,7 @@ pub fn part(mut fields: ObjectFields, range: &Range<u64>, size: u64, body: EdgeB
 
 #[must_use]
 pub fn parts(mut headers: HeaderMap, boundary: &str, length: u64, body: EdgeBody) -> Head {
+    OF_THE_CONTENT.iter().for_each(|name| drop(headers.remove(*name)));
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     insert_text(&mut headers, header::CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
     (answer(StatusCode::PARTIAL_CONTENT, headers, body), None)

@@ -16,7 +16,7 @@ use crate::freshness::Policy;
 use crate::key::KeyRef;
 use crate::object::chunks::MOST;
 use crate::object::{CHUNK, Description, Head, Object};
-use crate::origin::{Answer, Ask, ContentRange, OriginError};
+use crate::origin::{Answer, Ask, ContentRange, OF_THE_CONTENT, OriginError};
 use crate::storable::{Asked, NotStored, is_about_the_request, storable, strip};
 use crate::vary::Selectors;
 use crate::{cmsd, vary, version};
@@ -200,6 +200,9 @@ impl Library {
         let mut headers = answer.headers.clone();
         let selectors = vary::selectors(&headers, &wish.headers);
         self.for_holding(&mut headers, said);
+        if answer.part.is_some() {
+            OF_THE_CONTENT.iter().for_each(|name| drop(headers.remove(*name)));
+        }
         let (status, size) = match &answer.part {
             Some(part) => (StatusCode::OK, Some(part.size)),
             None => (answer.status, answer.length),

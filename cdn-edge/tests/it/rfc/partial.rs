@@ -5,6 +5,8 @@ use crate::web::Reply;
 
 const FRESH: (&str, &str) = ("Cache-Control", "max-age=3600");
 const TAG: (&str, &str) = ("ETag", "\"a\"");
+const DIGEST: (&str, &str) = ("Content-Digest", "sha-256=:x:");
+const MODIFIED: (&str, &str) = ("Last-Modified", "Fri, 20 Nov 2099 09:00:00 GMT");
 
 fn part(range: &'static str, told: &'static str, body: &'static str) -> Exchange {
     let reply = Reply::new(206, &[FRESH, TAG, ("Content-Range", told)], body);
@@ -28,6 +30,45 @@ async fn ranges() {
             vec![
                 whole(),
                 get(&[("range", "bytes=20-")], Asked::No).status(416).getting(&[("content-range", "bytes */10")]),
+            ],
+        ),
+        (
+            "9530 2: a digest of the content is that of the whole",
+            vec![
+                whole().answering(200, &[FRESH, TAG, DIGEST, ("Repr-Digest", "sha-256=:r:")], "0123456789"),
+                get(&[], Asked::No).getting(&[("content-digest", "sha-256=:x:")]),
+                from_cache("bytes=1-2", "bytes 1-2/10", "12")
+                    .getting(&[("content-digest", ""), ("repr-digest", "sha-256=:r:")]),
+            ],
+        ),
+        (
+            "9530 2: or that of the part",
+            vec![
+                get(&[("range", "bytes=0-4")], Asked::Yes)
+                    .reply(Reply::new(206, &[FRESH, TAG, DIGEST, ("Content-Range", "bytes 0-4/10")], "01234"))
+                    .status(206),
+                from_cache("bytes=1-2", "bytes 1-2/10", "12").getting(&[("content-digest", "")]),
+            ],
+        ),
+        (
+            "9110 13.1.5: If-Range with a date that may stand for two",
+            vec![
+                first(&[]).answering(200, &[FRESH, MODIFIED, ("Date", MODIFIED.1)], "0123456789").body("0123456789"),
+                get(&[("range", "bytes=1-2"), ("if-range", MODIFIED.1)], Asked::No).body("0123456789"),
+            ],
+        ),
+        (
+            "9111 3.4: a part without the tag of what is held is of another version",
+            vec![
+                part("bytes=0-4", "bytes 0-4/10", "01234"),
+                get(&[("range", "bytes=5-9")], Asked::Twice)
+                    .reply(Reply::new(206, &[FRESH, ("Content-Range", "bytes 5-9/10")], "56789"))
+                    .status(206)
+                    .body("56789"),
+                get(&[("range", "bytes=0-4")], Asked::Yes)
+                    .reply(Reply::new(206, &[FRESH, ("Content-Range", "bytes 0-4/10")], "abcde"))
+                    .status(206)
+                    .body("abcde"),
             ],
         ),
         (
