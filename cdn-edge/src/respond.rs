@@ -86,8 +86,7 @@ impl ObjectFields {
     /// Leaves out what is said of the whole body's bytes: they are not all sent.
     fn leave_out_the_wholes(&mut self) {
         let is_one = |line: &[u8]| {
-            let name = |name: &&str| line.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b":"));
-            OF_THE_CONTENT.iter().any(|of| name(&of))
+            OF_THE_CONTENT.iter().any(|of| line.strip_prefix(of.as_bytes()).is_some_and(|rest| rest.starts_with(b":")))
         };
         if self.own.split_inclusive(|&byte| byte == b'\n').any(is_one) {
             let kept: Vec<&[u8]> =
