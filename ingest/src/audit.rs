@@ -110,8 +110,10 @@ pub async fn run(config: &Config, hours: Hours) -> anyhow::Result<Audit> {
         instance.judge(reached.caught_up, &mut findings);
     }
     let views = views::audit(&store, &topics, hours).await?;
+    let is_off = views.iter().any(|view| view.hours_off > 0);
+    let erasing = is_off && forgotten::is_under_way(&store, &listens, hours).await?;
     for view in &views {
-        view.judge(reached.caught_up, &mut findings);
+        view.judge(reached.caught_up, erasing, &mut findings);
     }
     let forgotten = forgotten::audit(&store).await?;
     forgotten.judge(&mut findings);

@@ -5,6 +5,7 @@ use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Finding, Grade};
+use super::hours::Hours;
 use super::store::Store;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Row, Serialize, Deserialize)]
@@ -25,6 +26,16 @@ pub(super) async fn audit(store: &Store) -> anyhow::Result<Forgotten> {
          WHERE e.user_id IN (SELECT arrayJoin(user_hashes) FROM erasures) AND e.received_at < f.erased_at"
     );
     store.one("events of forgotten listeners", &sql).await
+}
+
+/// Whether events are still there that an erasure has written down: it empties the roll-ups that know listeners first.
+pub(super) async fn is_under_way(store: &Store, listens: &str, hours: Hours) -> anyhow::Result<bool> {
+    let range = hours.sql("received_at");
+    let sql = format!(
+        "SELECT count() FROM events WHERE {range} AND (_partition, _offset) IN \
+         (SELECT _partition, _offset FROM erased WHERE topic = '{listens}' AND from_table = 'events' AND {range})"
+    );
+    Ok(store.one::<u64>("events that are being erased", &sql).await? > 0)
 }
 
 impl Forgotten {

@@ -122,8 +122,9 @@ impl ViewAudit {
         }
     }
 
-    /// `caught_up`: the sink has stored what Kafka had when the audit began.
-    pub(super) fn judge(&self, caught_up: bool, findings: &mut Vec<Finding>) {
+    /// `caught_up`: the sink has stored what Kafka had when the audit began. `erasing`: a listener's events are being
+    /// taken out, from one table after another.
+    pub(super) fn judge(&self, caught_up: bool, erasing: bool, findings: &mut Vec<Finding>) {
         let mut tell = |grade, what: String| findings.push(Finding::new(grade, &self.target, what));
         if let Some(why) = self.unjudged {
             let grade = if why == GONE { Grade::Off } else { Grade::Unjudged };
@@ -134,10 +135,11 @@ impl ViewAudit {
         }
         // A sink that died in the middle of an insert leaves a batch in some tables only, until another repeats it.
         let unfinished = !caught_up && self.off.iter().all(|hour| hour.counted > hour.most);
-        let grade = if unfinished { Grade::Unjudged } else { Grade::Off };
+        let grade = if unfinished || erasing { Grade::Unjudged } else { Grade::Off };
         let listed: Vec<String> = self.off.iter().map(HourOff::to_string).collect();
         let (n, measure) = (self.hours_off, self.measure);
-        tell(grade, format!("counts other {measure} than its raw table in {n} hours: {}", brief(&listed)));
+        let why = if erasing { "an erasure is under way, or was cut off: run it again; " } else { "" };
+        tell(grade, format!("{why}counts other {measure} than its raw table in {n} hours: {}", brief(&listed)));
     }
 }
 
@@ -165,7 +167,7 @@ mod tests {
         let mut audit = empty();
         audit.add(1_795_219_200, least, most, counted);
         let mut findings = Vec::new();
-        audit.judge(caught_up, &mut findings);
+        audit.judge(caught_up, false, &mut findings);
         findings.first().map(|finding| finding.grade)
     }
 

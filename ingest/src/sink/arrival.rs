@@ -7,7 +7,8 @@
 //!
 //! A table of rows has their offsets, or `erased` has them. A view's target has in `upto` the highest offset that came into
 //! a row, by partition: the batches of a partition come one after another, and a target takes of each a month's rows or
-//! none, so it has this batch if it has the last offset of it. Views without that column, which an operator may have made,
+//! none, so it has this batch if it has the last offset of it. Where a target knows listeners, what is written down in
+//! `erased` counts as not there, whether its rows are gone yet or not. Views without that column, which an operator may have made,
 //! cannot be looked behind: where there are some, rows are sent again under their token.
 
 use std::collections::HashMap;
@@ -27,6 +28,10 @@ use crate::materialized::{Told, VIEWS, View};
 /// What is put there has arrived, unless something takes it away again: the audit names that.
 const PASSES: usize = 3;
 
+/// Offsets of one batch that were forgotten and may be named one by one: a batch with more of them waits until their
+/// rows have gone, which the erasure does next.
+const MOST_FORGOTTEN: usize = 10_000;
+
 /// Taken whatever ClickHouse remembers. The token only names it, for [`Whose::is_under_way`].
 const NO_REPEATS: [(&str, &str); 4] =
     [("insert_deduplicate", "0"), ("deduplicate_insert", "disable"), ("async_insert", "0"), ("max_threads", "1")];
@@ -36,7 +41,21 @@ const NO_REPEATS: [(&str, &str); 4] =
 enum Missing {
     Rows,
     /// To a view's target, of these received hours (seconds since 1970).
-    InView(View, Vec<u32>),
+    InView(Kept, Vec<u32>),
+}
+
+/// A view, and what of a batch its target is to have.
+#[derive(Debug, Clone)]
+struct Kept {
+    view: View,
+    /// Of the batch's rows: a condition over the view's source.
+    rows: String,
+}
+
+#[derive(Row, Deserialize)]
+struct Column {
+    table: String,
+    name: String,
 }
 
 #[derive(Row, Deserialize)]
@@ -73,14 +92,14 @@ pub(super) async fn complete(store: &Store, job: &Job, what: &Insert<'_>) -> any
             lease.hold().await;
             let to = match &missing {
                 Missing::Rows => what.into,
-                Missing::InView(view, _) => view.target.as_str(),
+                Missing::InView(kept, _) => kept.view.target.as_str(),
             };
             tracing::warn!(to, token = what.token, "an insert was not all there; what is missing is put there");
             metrics::COMPLETED.counter(&[("table", to.to_owned())]).increment(1);
             match &missing {
                 Missing::Rows => whose.put_rows(what).await.context("cannot put rows in again")?,
-                Missing::InView(view, hours) => {
-                    whose.put_into(view, hours, what.token).await.context("cannot fill a view again")?
+                Missing::InView(kept, hours) => {
+                    whose.put_into(kept, hours, what.token).await.context("cannot fill a view again")?
                 }
             }
         }
@@ -145,18 +164,26 @@ impl<'a> Whose<'a> {
         if !self.has_views(what) {
             return Ok(true);
         }
-        let (_, blind) = self.views().await.context("cannot ask for the views")?;
+        let (_, blind) = self.kept().await.context("cannot ask for the views")?;
         Ok(blind == 0 && self.range.version >= Intent::UPTO)
     }
 
     /// Those whose targets say what has come, and how many do not.
-    async fn views(&self) -> anyhow::Result<(Vec<View>, usize)> {
-        let with_upto = "SELECT table FROM system.columns WHERE database = currentDatabase() AND name = 'upto'";
-        let with_upto: Vec<String> = self.ask(with_upto).await?;
+    async fn kept(&self) -> anyhow::Result<(Vec<Kept>, usize)> {
+        let columns = "SELECT table, name FROM system.columns \
+                       WHERE database = currentDatabase() AND name IN ('upto', 'user_id')";
+        let columns: Vec<Column> = self.ask(columns).await?;
+        let has = |view: &View, name| columns.iter().any(|column| column.name == name && column.table == view.target);
         let views: Vec<Told> = self.ask(VIEWS).await?;
         let views = views.iter().filter_map(Told::view);
-        let ours = views.filter(|view| view.source == self.table.name() && with_upto.contains(&view.target));
-        let ours: Vec<View> = ours.collect();
+        let ours: Vec<View> = views.filter(|view| view.source == self.table.name() && has(view, "upto")).collect();
+        let all = self.offsets(self.table.name());
+        let remembered = format!("{all}{}", self.but_forgotten(ours.iter().any(|view| has(view, "user_id"))).await?);
+        let kept = |view: View| {
+            let rows = if has(&view, "user_id") { remembered.clone() } else { all.clone() };
+            Kept { view, rows }
+        };
+        let ours: Vec<Kept> = ours.into_iter().map(kept).collect();
         // With those that have a table inside, or are in another database.
         let all = format!(
             "SELECT length(dependencies_table) FROM system.tables WHERE database = currentDatabase() AND name = '{}'",
@@ -167,33 +194,52 @@ impl<'a> Whose<'a> {
         Ok((ours, blind))
     }
 
+    /// The batch's offsets whose listeners were forgotten, as a condition that leaves them out: their rows may still
+    /// be in the table when they have gone from the views' targets.
+    async fn but_forgotten(&self, matters: bool) -> anyhow::Result<String> {
+        let Self { partition, range: Intent { first, last, .. }, topic, .. } = self;
+        if !matters {
+            return Ok(String::new());
+        }
+        let erased = format!(
+            "SELECT _offset FROM erased WHERE topic = '{topic}' AND from_table = '{}' AND _partition = {partition} \
+             AND _offset >= {first} AND _offset <= {last}",
+            self.table.name()
+        );
+        let erased: Vec<u64> = self.ask(&erased).await.context("cannot ask for what was erased")?;
+        // They go into a URL.
+        ensure!(erased.len() <= MOST_FORGOTTEN, "{} of its events are being erased", erased.len());
+        Ok(if erased.is_empty() { String::new() } else { format!(" AND _offset NOT IN ({})", list(erased)) })
+    }
+
     /// As far as the table has the rows.
     async fn missing_in_views(&self) -> anyhow::Result<Vec<Missing>> {
-        let (source, offsets, partition) = (self.table.name(), self.offsets(self.table.name()), self.partition);
-        let (views, _) = self.views().await?;
-        if views.is_empty() {
-            return Ok(Vec::new());
-        }
-        let due = format!(
-            "SELECT toUnixTimestamp(toStartOfHour(received_at)) AS hour, toInt64(max(_offset)) AS last \
-             FROM {source} WHERE {offsets} GROUP BY hour"
-        );
-        let due: Vec<Hour> = self.ask(&due).await?;
-        let hours = list(due.iter().map(|due| due.hour));
+        let (source, partition) = (self.table.name(), self.partition);
+        let (kept, _) = self.kept().await?;
         let mut missing = Vec::new();
-        for view in views {
+        for kept in kept {
+            let due = format!(
+                "SELECT toUnixTimestamp(toStartOfHour(received_at)) AS hour, toInt64(max(_offset)) AS last \
+                 FROM {source} WHERE {} GROUP BY hour",
+                kept.rows
+            );
+            let due: Vec<Hour> = self.ask(&due).await?;
+            if due.is_empty() {
+                continue;
+            }
+            let hours = list(due.iter().map(|due| due.hour));
             let came = format!(
                 "SELECT toUnixTimestamp(received_hour) AS hour, \
                  max(if(mapContains(upto, toUInt32({partition})), toInt64(upto[toUInt32({partition})]), -1)) AS last \
                  FROM {} WHERE received_hour IN ({hours}) GROUP BY hour",
-                view.target
+                kept.view.target
             );
             let came: Vec<Hour> = self.ask(&came).await?;
             let came: HashMap<u32, i64> = came.into_iter().map(|came| (came.hour, came.last)).collect();
             let has = |due: &&Hour| came.get(&due.hour).is_some_and(|last| *last >= due.last);
             let lacking: Vec<u32> = due.iter().filter(|due| !has(due)).map(|due| due.hour).collect();
             if !lacking.is_empty() {
-                missing.push(Missing::InView(view, lacking));
+                missing.push(Missing::InView(kept, lacking));
             }
         }
         Ok(missing)
@@ -234,15 +280,15 @@ impl<'a> Whose<'a> {
     }
 
     /// What the view makes of the batch's rows in these hours.
-    async fn put_into(&self, view: &View, hours: &[u32], token: &str) -> anyhow::Result<()> {
+    async fn put_into(&self, Kept { view, rows }: &Kept, hours: &[u32], token: &str) -> anyhow::Result<()> {
         let columns = format!(
             "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{}' ORDER BY position",
             view.name
         );
         let columns = self.ask::<String>(&columns).await?;
         let columns: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
-        let (source, offsets, hours) = (self.table.name(), self.offsets(self.table.name()), list(hours));
-        let only = format!("{{'{source}': '{offsets} AND toUnixTimestamp(toStartOfHour(received_at)) IN ({hours})'}}");
+        let (source, hours) = (self.table.name(), list(hours));
+        let only = format!("{{'{source}': '{rows} AND toUnixTimestamp(toStartOfHour(received_at)) IN ({hours})'}}");
         let sql = format!("INSERT INTO ? ({}) {}", columns.join(", "), view.query.replace('?', "??"));
         let filled = self.sending(token).with_setting("additional_table_filters", only);
         let filled = filled.query(&sql).bind(Identifier(&view.target)).execute();
