@@ -50,6 +50,8 @@ pub struct Alone {
 /// As many at a time: each is half a GiB and more.
 const SETS_ALONE: usize = 2;
 
+const STARTS: usize = 3;
+
 static SHARED: OnceLock<Result<TestServers, String>> = OnceLock::new();
 static ALONE: Semaphore = Semaphore::const_new(SETS_ALONE);
 /// Of those that a test had alone, the ones that run and nobody has.
@@ -224,7 +226,19 @@ impl Pipes {
     }
 }
 
+/// A port that was free when it was chosen may be another's by the time that a server asks for it.
 fn start() -> Result<TestServers> {
+    let mut started = try_start();
+    for _ in 1..STARTS {
+        match &started {
+            Err(error) if format!("{error:#}").contains("already in use") => started = try_start(),
+            _ => break,
+        }
+    }
+    started
+}
+
+fn try_start() -> Result<TestServers> {
     let siblings = folder::workspace().join("target/tmp/servers");
     sweep(&siblings);
     let dir = siblings.join(format!("{}-{}", std::process::id(), crate::secret::random(6)));
