@@ -91,7 +91,7 @@ async fn apply(stage: &mut Stage, objects: &[Bytes], operation: Operation) {
         }
         Operation::Warm(key) => {
             let answer = post(&format!("{}/v1/warm", stage.admin), TOKEN, &format!("{{\"keys\":[\"o-{key}\"]}}")).await;
-            assert_eq!(answer.json()["results"][0]["bytes"], objects[key].len());
+            assert_eq!(answer.json()["results"][0]["bytes"], objects[key].len(), "{}", answer.json());
         }
         Operation::Restart => stage.restart().await,
     }

@@ -1,8 +1,8 @@
 //! Every roll-up against its raw table, by the hour in which rows were received.
 //!
-//! Which ones there are ClickHouse is asked, so none can be forgotten, and ours are known, so none can be gone: each materialized view over a raw
-//! table has a target with the column `received_hour` and one that counts raw rows, named after the raw
-//! table or `events`. One that has not is itself a finding.
+//! Which ones there are ClickHouse is asked, so none can be forgotten, and ours are known, so none can be gone: each
+//! materialized view over a raw table has a target with the column `received_hour` and one that counts raw rows, named
+//! after the raw table or `events`. One that has not is itself a finding.
 //!
 //! A batch is in the raw table a moment before it is in the views, so a running hour is bracketed: a view
 //! has at least what was below the watermark, and at most what the raw table has after the view was

@@ -201,10 +201,12 @@ impl<'a> Whose<'a> {
         if !matters {
             return Ok(String::new());
         }
+        let source = self.table.name();
         let erased = format!(
-            "SELECT _offset FROM erased WHERE topic = '{topic}' AND from_table = '{}' AND _partition = {partition} \
-             AND _offset >= {first} AND _offset <= {last}",
-            self.table.name()
+            "SELECT DISTINCT _offset FROM erased WHERE topic = '{topic}' AND from_table = '{source}' \
+             AND _partition = {partition} AND _offset >= {first} AND _offset <= {last} \
+             AND _offset IN (SELECT _offset FROM {source} WHERE {})",
+            self.offsets(source)
         );
         let erased: Vec<u64> = self.ask(&erased).await.context("cannot ask for what was erased")?;
         // They go into a URL.

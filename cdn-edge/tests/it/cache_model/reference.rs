@@ -242,7 +242,8 @@ fn outcomes(world: World, key: usize, ask: Ask, now: Now, late: bool) -> Vec<Out
         all.push(Outcome { got: Got::Failed(504), least: 0, most: 0, hit: Some(false), next: world });
     }
     if !unasked && ask.told != Told::OnlyIfCached {
-        let asked = if ask.head { head(stored, key, ask, now) } else { asked(stored, is_fresh, key, ask, now) };
+        let asked =
+            if ask.head { head(stored, is_fresh, key, ask, now) } else { asked(stored, is_fresh, key, ask, now) };
         all.extend(asked);
     }
     all
@@ -300,10 +301,7 @@ fn renewals(stored: Stored, now: Now) -> Vec<World> {
 /// Asked about first.
 fn asked(stored: Stored, is_fresh: bool, key: usize, ask: Ask, now: Now) -> Vec<Outcome> {
     let same = now.version == stored.version;
-    let stands_in = |answered: bool| {
-        let allowed = if answered { stored.rule == Rule::IfError } else { stored.rule.bends() };
-        allowed && !is_fresh
-    };
+    let stands_in = |answered| stands_in(stored, is_fresh, answered);
     match now.mood {
         Mood::Well | Mood::Cut if same => {
             let confirmed = Stored { soft: false, excused: false, ..stored };
@@ -321,20 +319,26 @@ fn asked(stored: Stored, is_fresh: bool, key: usize, ask: Ask, now: Now) -> Vec<
     }
 }
 
+/// Whether what is stale may be served where the origin has failed, `answered` with an error.
+fn stands_in(stored: Stored, is_fresh: bool, answered: bool) -> bool {
+    let allowed = if answered { stored.rule == Rule::IfError } else { stored.rule.bends() };
+    allowed && !is_fresh
+}
+
 fn excused(stored: Stored, key: usize, ask: Ask, now: Now) -> Vec<Outcome> {
     let all = served(Stored { excused: true, ..stored }, key, ask, now, 1).into_iter();
     all.map(|one| Outcome { most: one.most + 2, hit: None, ..one }).collect()
 }
 
 /// HEAD goes to the origin, and what it says updates or ends what is held.
-fn head(stored: Stored, key: usize, ask: Ask, now: Now) -> Vec<Outcome> {
+fn head(stored: Stored, is_fresh: bool, key: usize, ask: Ask, now: Now) -> Vec<Outcome> {
     if !matches!(now.mood, Mood::Well | Mood::Cut) {
-        return failed(now, Some(stored));
+        let may_stand_in = stands_in(stored, is_fresh, now.mood == Mood::Error);
+        return if may_stand_in { excused(stored, key, ask, now) } else { failed(now, Some(stored)) };
     }
     let same = now.version == stored.version;
     let confirmed = Some(Stored { soft: false, excused: false, ..stored }).filter(|_| same);
     let next = if ask.known == Some(now.version) { Some(stored) } else { confirmed };
-    let _ = key;
     vec![Outcome { got: Got::Version(now.version), least: 1, most: 1, hit: Some(false), next }]
 }
 
