@@ -162,7 +162,7 @@ pub(crate) fn end_to_end(headers: &mut HeaderMap) {
 
 /// Where names become variables, as with CGI, `X_Host` is `X-Host`.
 fn without_doubles(headers: &mut HeaderMap) {
-    let ours = [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, header::HOST, header::VIA];
+    let ours = [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
     let is_double = |name: &str| {
         let dashed = name.replace('_', "-");
         PRETENCES.contains(&dashed.as_str()) || ours.iter().any(|own| *own == *dashed)
@@ -250,6 +250,9 @@ mod tests {
                 ("x-forwarded-for", "198.51.100.1"),
                 ("x-forwarded-host", "evil"),
                 ("x-original-url", "/b"),
+                ("x_forwarded_host", "evil"),
+                ("x_original-url", "/b"),
+                ("x_mine", "kept"),
                 ("x-forwarded-proto", "gopher"),
             ],
             Some(HeaderValue::from_static("origin:81")),
@@ -265,7 +268,10 @@ mod tests {
         ] {
             assert_eq!(headers[name], value);
         }
-        assert!(!headers.contains_key("x-original-url"));
+        for gone in ["x-original-url", "x_forwarded_host", "x_original-url"] {
+            assert!(!headers.contains_key(gone), "{gone}");
+        }
+        assert!(headers.contains_key("x_mine"));
         assert!(upstream(&[("x-http-method-override", "PUT")], None, false).contains_key("x-http-method-override"));
     }
 }

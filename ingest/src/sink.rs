@@ -19,6 +19,8 @@
 //! the row at fault stands alone. It is set aside once it is clear that the table takes others ([`fault`]);
 //! its [`original`] goes to the dead letters.
 //!
+//! Calls to Kafka wait in the mover's thread; its [`pulse`] is watched beside it, and health says when it stops.
+//!
 //! Promised: nothing is skipped. Every offset that Kafka has handed out ends in one row of one table: the
 //! topic's own, `repeats` or `dead_letter`. What ClickHouse does not take for reasons of its own is tried for ever
 //! while its partition waits, the sink stays in its group, and health says why. A batch is visible about

@@ -59,25 +59,28 @@ struct Running {
     stop: Shutdown,
     serving: JoinHandle<()>,
     waits: Arc<Notify>,
+    /// What lets `/late` answer.
+    said_all: Arc<Notify>,
 }
 
 async fn start(config: HttpConfig) -> Running {
     let listener = service::http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let (address, stop, health) = (listener.local_addr().unwrap(), Shutdown::new(), Health::new("test"));
     health.ready();
-    let routes = Router::new().route("/cold", post(|body: Bytes| async move { body })).route(
-        "/late",
-        // Long enough for the end of what the client says to have come.
-        post(|body: Bytes| async move {
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    let said_all = Arc::new(Notify::new());
+    let late = {
+        let said_all = said_all.clone();
+        async move |body: Bytes| {
+            said_all.notified().await;
             body
-        }),
-    );
+        }
+    };
+    let routes = Router::new().route("/cold", post(|body: Bytes| async move { body })).route("/late", post(late));
     let routes = service::limits::complete(routes, "{}", &health, &config);
     let waits = Arc::new(Notify::new());
     let echo = Echo { waits: waits.clone() };
     let serving = tokio::spawn(service::http::serve_behind(echo, listener, routes, config, health, stop.clone()));
-    Running { address, stop, serving, waits }
+    Running { address, stop, serving, waits, said_all }
 }
 
 fn request(path: &str, more: &str, body: &str) -> String {
@@ -162,11 +165,14 @@ async fn who_does_not_say_for_which_host_it_is_gets_a_400_whoever_reads_it() {
 
 #[tokio::test]
 async fn who_has_said_all_and_closes_its_half_gets_its_answer() {
-    let Running { address, stop, serving, .. } = start(HttpConfig::default()).await;
+    let Running { address, stop, serving, said_all, .. } = start(HttpConfig::default()).await;
     for path in ["/hot", "/cold", "/late"] {
         let mut peer = TcpStream::connect(address).await.unwrap();
         peer.write_all(request(path, "", "last words").as_bytes()).await.unwrap();
         peer.shutdown().await.unwrap();
+        if path == "/late" {
+            said_all.notify_one();
+        }
         let mut answer = String::new();
         tokio::time::timeout(Duration::from_secs(10), peer.read_to_string(&mut answer)).await.unwrap().unwrap();
         assert_eq!(told(&answer), [(200, "last words".to_owned())], "{path}");
@@ -206,7 +212,7 @@ async fn who_is_slow_gets_an_answer_in_time_or_an_end() {
 #[tokio::test]
 async fn a_stop_answers_what_is_under_way_and_ends_the_rest() {
     let config = HttpConfig { request_timeout: Span::from_millis(300), ..HttpConfig::default() };
-    let Running { address, stop, serving, waits } = start(config).await;
+    let Running { address, stop, serving, waits, .. } = start(config).await;
     let (mut idle, mut begun) =
         (TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap());
     idle.write_all(request("/hot", "", "one").as_bytes()).await.unwrap();

@@ -181,9 +181,7 @@ impl Library {
         said: &ResponseDirectives,
         policy: &Policy,
     ) -> Result<(), NotStored> {
-        let authorization = wish.headers.contains_key(header::AUTHORIZATION);
-        let asked = Asked { method: &Method::GET, authorization, no_store: wish.asked.no_store };
-        storable(asked, answer.status, &answer.headers, said, policy)?;
+        storable(asked(wish), answer.status, &answer.headers, said, policy)?;
         if self.is_outdated(wish, &answer.headers) {
             return Err(NotStored::Outdated);
         }
@@ -381,6 +379,12 @@ impl Library {
     }
 }
 
+/// Of the request, what decides whether its answer may be stored.
+fn asked(wish: &Wish) -> Asked<'static> {
+    let authorization = wish.headers.contains_key(header::AUTHORIZATION);
+    Asked { method: &Method::GET, authorization, no_store: wish.asked.no_store }
+}
+
 /// Whether what is held may become what a newer answer makes of it: the same rules as for a first answer, and what it
 /// varies by must be what this version was chosen by.
 fn may_update(
@@ -391,9 +395,7 @@ fn may_update(
     said: &ResponseDirectives,
     policy: &Policy,
 ) -> Result<(), NotStored> {
-    let authorization = wish.headers.contains_key(header::AUTHORIZATION);
-    let asked = Asked { method: &Method::GET, authorization, no_store: wish.asked.no_store };
-    storable(asked, status, headers, said, policy)?;
+    storable(asked(wish), status, headers, said, policy)?;
     let chosen = vary::selectors(headers, &wish.headers);
     let names = |selectors: &Selectors| selectors.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     if names(&chosen) == names(held.selectors()) { Ok(()) } else { Err(NotStored::Vary) }

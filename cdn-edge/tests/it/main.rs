@@ -7,6 +7,7 @@ mod bad_input;
 mod cache_model;
 mod cold;
 mod conditional;
+mod crowds;
 mod deliveries;
 mod disk;
 mod failures;

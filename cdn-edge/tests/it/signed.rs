@@ -115,7 +115,9 @@ async fn each_refusal_says_why() {
     }
     assert!(origin.asked().is_empty(), "who is refused costs the origin nothing");
     assert_eq!(get(&stage.at(".tonearm/ping")).await.status, 204);
-    assert_eq!(send(Method::OPTIONS, &stage.at("a/b"), &[("origin", "https://x")]).await.status, 204);
+    for fields in [&[][..], &[("origin", "https://x")]] {
+        assert_eq!(send(Method::OPTIONS, &stage.at("a/b"), fields).await.status, 204);
+    }
 }
 
 #[tokio::test]

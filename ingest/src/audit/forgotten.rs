@@ -8,6 +8,9 @@ use super::finding::{Finding, Grade};
 use super::hours::Hours;
 use super::store::Store;
 
+/// Why what an erasure has taken from one table and not yet from another is not judged.
+pub(super) const UNFINISHED: &str = "an erasure is under way, or was cut off: run it again";
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Row, Serialize, Deserialize)]
 pub struct Forgotten {
     /// Listeners with a proof of erasure.

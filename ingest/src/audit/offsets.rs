@@ -6,6 +6,7 @@ use clickhouse::Row;
 use serde::{Deserialize, Serialize};
 
 use super::finding::{Finding, Grade};
+use super::forgotten::UNFINISHED;
 use super::places::Place;
 use super::sources::Sources;
 use super::store::Store;
@@ -186,7 +187,7 @@ impl PartitionAudit {
             let name = |double: &Double| format!("{} ({})", double.offset, double.places.join(", "));
             let listed = self.doubles.iter().map(name).collect::<Vec<_>>();
             match self.half_erased() {
-                true => tell(Grade::Unjudged, "an erasure is under way, or was cut off: run it again".into()),
+                true => tell(Grade::Unjudged, UNFINISHED.into()),
                 false => tell(Grade::Off, format!("{} rows too many: {}", self.doubled, brief(&listed))),
             }
         }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use wire::Timestamp;
 
 use super::finding::{Finding, Grade};
+use super::forgotten::UNFINISHED;
 use super::hours::Hours;
 use super::measure::{GONE, Measure};
 use super::offsets::brief;
@@ -138,7 +139,7 @@ impl ViewAudit {
         let grade = if unfinished || erasing { Grade::Unjudged } else { Grade::Off };
         let listed: Vec<String> = self.off.iter().map(HourOff::to_string).collect();
         let (n, measure) = (self.hours_off, self.measure);
-        let why = if erasing { "an erasure is under way, or was cut off: run it again; " } else { "" };
+        let why = if erasing { format!("{UNFINISHED}; ") } else { String::new() };
         tell(grade, format!("{why}counts other {measure} than its raw table in {n} hours: {}", brief(&listed)));
     }
 }
