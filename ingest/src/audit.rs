@@ -48,6 +48,7 @@ pub use views::{HourOff, ViewAudit};
 
 use store::Store;
 use topics::Stream;
+use watermark::Watermark;
 
 /// All that the audit reads.
 #[derive(Debug, Clone, Serialize)]
@@ -62,12 +63,12 @@ impl Config {
     }
 }
 
-/// Whether the sink has stored, after a moment's wait, all that Kafka has now.
+/// How far the sink has come, after a moment's wait for it to store all that Kafka has now.
 ///
 /// # Errors
 /// When Kafka does not answer.
-pub(crate) async fn reached(kafka: &KafkaConfig, hours: Hours) -> anyhow::Result<bool> {
-    Ok(watermark::reach(kafka, hours).await?.caught_up)
+pub(crate) async fn reached(kafka: &KafkaConfig) -> anyhow::Result<Watermark> {
+    Ok(watermark::reach(kafka, Hours::default()).await?.of_listens())
 }
 
 /// What was looked at and what was found.

@@ -19,7 +19,8 @@
 //! Promised: cut off at any point and run again, it goes on where it was; when it has found nothing, nothing is
 //! left in ClickHouse. The sink never reads again below what it has committed, so what Kafka keeps until
 //! its retention does not come back; what was spooled or not yet stored may come later, and the audit names
-//! it until the erasure is run again.
+//! it until the erasure is run again. What the sink has stored and not committed is left to it: should a roll-up
+//! lack that, it is made from these very events.
 //! Not promised: anything about backups, and about what was exported.
 
 mod find;
@@ -28,6 +29,7 @@ mod remains;
 mod rows;
 mod store;
 mod targets;
+mod unsettled;
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
@@ -36,13 +38,13 @@ use uuid::Uuid;
 use wire::Timestamp;
 use wire::topic::Topic;
 
-use crate::audit::{Hours, reached};
 use crate::privacy::{self, Subject};
 
 pub use proof::{Count, Proof};
 pub use remains::Remains;
 
 use store::Store;
+use unsettled::Unsettled;
 
 /// All that the erasure reads.
 #[derive(Debug, Clone, Serialize)]
@@ -67,6 +69,8 @@ pub(crate) struct Erasure {
     listens: String,
     /// Each a version and base64: no quotes.
     hashes: Vec<String>,
+    /// Events that are not to be touched yet: a condition.
+    unsettled: String,
 }
 
 /// Erases a listener, and stores the proof where there was anything to erase, or never was a proof before.
@@ -78,19 +82,23 @@ pub async fn run(config: &Config, user: &str) -> anyhow::Result<Proof> {
     let erased_at = Timestamp::now();
     let hashes = hashes(config, user).await?;
     let store = Store::new(&config.clickhouse);
-    // What Kafka has now should be stored first, or it would come after us.
-    let caught_up = reached(&config.kafka, Hours::default()).await?;
-    let erasure = Erasure { id: Uuid::now_v7(), listens: Topic::Listens.name(&config.kafka.topic_prefix), hashes };
+    let listens = Topic::Listens.name(&config.kafka.topic_prefix);
+    let mut erasure = Erasure { id: Uuid::now_v7(), listens, hashes, unsettled: String::new() };
     let mut proof = Proof::new(erasure.id, erased_at, erasure.hashes.clone());
     proof.earlier = proof::earlier(&store, &erasure).await?;
+    let (mut caught_up, mut waiting) = (true, 0);
     for _ in 0..PASSES {
-        proof.complete = erasure.pass(&store, &mut proof).await? == 0;
-        if proof.complete {
+        // What Kafka has now should be stored first, or it would come after us.
+        Unsettled { caught_up, sql: erasure.unsettled } = Unsettled::ask(&config.kafka, &store).await?;
+        waiting = store.number("plays that wait for the sink", &erasure.unsettled_plays()).await?;
+        let taken = erasure.pass(&store, waiting, &mut proof).await?;
+        proof.complete = taken == 0 && waiting == 0;
+        if proof.complete || !caught_up {
             break;
         }
     }
-    proof.remains = remains::ask(&config.kafka, &store, caught_up, &proof).await?;
-    if proof.total() > 0 || proof.earlier.is_none() {
+    proof.remains = remains::ask(&config.kafka, &store, caught_up, waiting, &proof).await?;
+    if proof.total() > 0 || (proof.complete && proof.earlier.is_none()) {
         proof::keep(&store, &proof).await?;
     }
     Ok(proof)
@@ -106,12 +114,12 @@ async fn hashes(config: &Config, user: &str) -> anyhow::Result<Vec<String>> {
 impl Erasure {
     /// One look at everything; how many rows it took. Everything that leads from a play to what else is touched is
     /// done while the events are still there, and they go last.
-    async fn pass(&self, store: &Store, proof: &mut Proof) -> anyhow::Result<u64> {
+    async fn pass(&self, store: &Store, waiting: u64, proof: &mut Proof) -> anyhow::Result<u64> {
         let before = proof.total();
         rows::write_down(store, self).await?;
         proof.add("deliveries.client_net", rows::blank(store, self, "deliveries").await?);
         proof.add("decisions.client_net", rows::blank(store, self, "decisions").await?);
-        for (target, taken) in targets::clean(store, self).await? {
+        for (target, taken) in targets::clean(store, self, waiting).await? {
             proof.add(&target, taken);
         }
         for table in ["repeats", "dead_letter", "events"] {

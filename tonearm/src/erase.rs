@@ -34,6 +34,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     } else {
         print!("{proof}");
     }
-    anyhow::ensure!(proof.complete, "the listener goes on listening; run it again");
+    anyhow::ensure!(proof.complete, "not all is gone: run it again");
     Ok(())
 }

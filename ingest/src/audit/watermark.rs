@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use service::config::KafkaConfig;
 use tokio::time::Instant;
+use wire::topic::Topic;
 
 use super::hours::Hours;
 use super::places::{self, Place};
@@ -19,6 +20,23 @@ pub(super) struct Reached {
     pub(super) places: Vec<Vec<Place>>,
     /// The sink has stored everything that Kafka had when the audit began.
     pub(super) caught_up: bool,
+}
+
+/// Of the topic of listens.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Watermark {
+    pub(crate) caught_up: bool,
+    /// Each partition, the offset below which everything is stored and no sink touches it again, and Kafka's next one.
+    pub(crate) places: Vec<(u32, u64, u64)>,
+}
+
+impl Reached {
+    pub(super) fn of_listens(&self) -> Watermark {
+        let places = Stream::ALL.iter().zip(&self.places).filter(|(stream, _)| stream.topic == Topic::Listens);
+        let places = places.flat_map(|(_, places)| places);
+        let places = places.map(|place| (place.partition, place.committed.unwrap_or(0), place.high)).collect();
+        Watermark { caught_up: self.caught_up, places }
+    }
 }
 
 /// # Errors

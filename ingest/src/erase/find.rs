@@ -11,13 +11,23 @@ impl Erasure {
         self.hashes.iter().map(|hash| format!("'{hash}'")).collect::<Vec<_>>().join(", ")
     }
 
-    /// The listener's plays: those that name them, and in their sessions those that name nobody.
+    /// The listener's plays: those that name them, and in their sessions those that name nobody. Each whole or not
+    /// at all: where the sink has not settled all events of a play, it waits.
     pub(super) fn plays(&self) -> String {
+        format!("{} AND NOT max({})", self.all_plays(), self.unsettled)
+    }
+
+    /// How many wait.
+    pub(super) fn unsettled_plays(&self) -> String {
+        format!("SELECT count() FROM ({} AND max({}))", self.all_plays(), self.unsettled)
+    }
+
+    fn all_plays(&self) -> String {
         let hashes = self.hashes_sql();
         format!(
             "SELECT {PLAY} FROM events WHERE (app, session_id) IN \
              (SELECT app, session_id FROM events WHERE user_id IN ({hashes})) \
-             GROUP BY {PLAY} HAVING max(user_id IN ({hashes})) OR max(user_id) = ''"
+             GROUP BY {PLAY} HAVING (max(user_id IN ({hashes})) OR max(user_id) = '')"
         )
     }
 

@@ -18,7 +18,7 @@ pub struct Proof {
     /// The listener, as every version of the key writes the name.
     pub user_hashes: Vec<String>,
     pub counts: Vec<Count>,
-    /// The last look found nothing.
+    /// The last look found nothing, and nothing that waits for the sink.
     pub complete: bool,
     pub remains: Vec<Remains>,
     /// When the listener was erased the last time before.
@@ -93,11 +93,11 @@ impl fmt::Display for Proof {
         for count in self.counts.iter().filter(|count| count.rows > 0) {
             writeln!(f, "{:>12}  {}", count.rows, count.table)?;
         }
-        if self.total() == 0 {
+        if self.total() == 0 && self.complete {
             writeln!(f, "Nothing was found.")?;
         }
         if !self.complete {
-            writeln!(f, "The listener goes on listening: run it again.")?;
+            writeln!(f, "Not all is gone yet, or the listener goes on listening: run it again.")?;
         }
         writeln!(f, "What remains:")?;
         for remains in &self.remains {

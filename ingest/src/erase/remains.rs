@@ -33,6 +33,7 @@ pub(super) async fn ask(
     kafka: &KafkaConfig,
     store: &Store,
     caught_up: bool,
+    waiting_plays: u64,
     proof: &Proof,
 ) -> anyhow::Result<Vec<Remains>> {
     let mut all = Vec::new();
@@ -47,6 +48,10 @@ pub(super) async fn ask(
         let what =
             "messages that the sink has not stored yet may name the listener: run it again when it has caught up";
         all.push(Remains::new("Kafka, not yet stored", what, None));
+    }
+    if waiting_plays > 0 {
+        let what = format!("{waiting_plays} plays that the sink is still at: run it again when it has caught up");
+        all.push(Remains::new("events, roll-ups", what, None));
     }
     let waiting = "SELECT sum(w) FROM (SELECT argMax(waiting, at) AS w FROM tallies GROUP BY spool_id)";
     let waiting = store.number("what waits in spools", waiting).await?;

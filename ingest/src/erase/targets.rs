@@ -15,8 +15,9 @@ struct Target {
     by_play: bool,
 }
 
-/// How many rows each lost. The events must still be there: they say which plays are meant.
-pub(super) async fn clean(store: &Store, erasure: &Erasure) -> anyhow::Result<Vec<(String, u64)>> {
+/// How many rows each lost. The events must still be there: they say which plays are meant. Where so many plays
+/// wait for the sink, tables that cannot tell one play from another wait for them.
+pub(super) async fn clean(store: &Store, erasure: &Erasure, waiting: u64) -> anyhow::Result<Vec<(String, u64)>> {
     let targets = "SELECT t.name AS name, \
                    hasAll(groupArray(c.name), ['app', 'session_id', 'track_id', 'play_id']) AS by_play \
                    FROM system.tables AS t INNER JOIN system.columns AS c ON c.database = t.database AND c.table = t.name \
@@ -24,10 +25,15 @@ pub(super) async fn clean(store: &Store, erasure: &Erasure) -> anyhow::Result<Ve
                    GROUP BY name HAVING has(groupArray(c.name), 'user_id') ORDER BY name";
     let targets: Vec<Target> = store.client().query(targets).fetch_all().await?;
     let plays = format!("({PLAY}) IN (SELECT {PLAY} FROM events WHERE {})", erasure.written_down("events"));
+    let unsettled = format!("({PLAY}) IN (SELECT {PLAY} FROM events WHERE {})", erasure.unsettled);
     let mut taken = Vec::with_capacity(targets.len());
     for Target { name, by_play } in targets {
         let named = format!("user_id IN ({})", erasure.hashes_sql());
-        let condition = if by_play { format!("({plays} OR {named})") } else { named };
+        let condition = match by_play {
+            true => format!("({plays} OR ({named} AND NOT {unsettled}))"),
+            false if waiting > 0 => continue,
+            false => named,
+        };
         let rows = take(store, &name, &condition).await?;
         taken.push((name, rows));
     }

@@ -40,8 +40,8 @@ const NO_REPEATS: [(&str, &str); 4] =
 #[derive(Debug)]
 enum Missing {
     Rows,
-    /// To a view's target, of these received hours (seconds since 1970).
-    InView(Kept, Vec<u32>),
+    /// To a view's target, of these received hours.
+    InView(Kept, Vec<Hour>),
 }
 
 /// A view, and what of a batch its target is to have.
@@ -58,10 +58,11 @@ struct Column {
     name: String,
 }
 
-#[derive(Row, Deserialize)]
+#[derive(Debug, Row, Deserialize)]
 struct Hour {
+    /// Seconds since 1970.
     hour: u32,
-    /// Of the batch's partition; below 0 where none came.
+    /// The highest offset in it. Of the batch's partition; below 0 where none came.
     last: i64,
 }
 
@@ -89,7 +90,6 @@ pub(super) async fn complete(store: &Store, job: &Job, what: &Insert<'_>) -> any
         // What an attempt still brings is not missing; afterwards it is there, or never will be.
         ensure!(!whose.is_under_way(what).await?, "an earlier attempt is still under way");
         for missing in whose.missing(what).await? {
-            lease.hold().await;
             let to = match &missing {
                 Missing::Rows => what.into,
                 Missing::InView(kept, _) => kept.view.target.as_str(),
@@ -97,9 +97,15 @@ pub(super) async fn complete(store: &Store, job: &Job, what: &Insert<'_>) -> any
             tracing::warn!(to, token = what.token, "an insert was not all there; what is missing is put there");
             metrics::COMPLETED.counter(&[("table", to.to_owned())]).increment(1);
             match &missing {
-                Missing::Rows => whose.put_rows(what).await.context("cannot put rows in again")?,
+                Missing::Rows => {
+                    lease.hold().await;
+                    whose.put_rows(what).await.context("cannot put rows in again")?;
+                }
                 Missing::InView(kept, hours) => {
-                    whose.put_into(kept, hours, what.token).await.context("cannot fill a view again")?
+                    for hour in hours {
+                        lease.hold().await;
+                        whose.put_into(kept, hour, what.token).await.context("cannot fill a view again")?;
+                    }
                 }
             }
         }
@@ -238,8 +244,8 @@ impl<'a> Whose<'a> {
             );
             let came: Vec<Hour> = self.ask(&came).await?;
             let came: HashMap<u32, i64> = came.into_iter().map(|came| (came.hour, came.last)).collect();
-            let has = |due: &&Hour| came.get(&due.hour).is_some_and(|last| *last >= due.last);
-            let lacking: Vec<u32> = due.iter().filter(|due| !has(due)).map(|due| due.hour).collect();
+            let has = |due: &Hour| came.get(&due.hour).is_some_and(|last| *last >= due.last);
+            let lacking: Vec<Hour> = due.into_iter().filter(|due| !has(due)).collect();
             if !lacking.is_empty() {
                 missing.push(Missing::InView(kept, lacking));
             }
@@ -255,8 +261,9 @@ impl<'a> Whose<'a> {
         Ok(attempts.context("cannot ask for attempts")? > 0)
     }
 
+    /// Of this batch alone: a sink that was stopped in the midst finds its own, or none.
     fn beside(&self, into: &str) -> String {
-        format!("again_{into}_{}_{}", self.table.name(), self.partition)
+        format!("again_{into}_{}_{}_{}", self.table.name(), self.partition, self.range.first)
     }
 
     /// By way of a table beside, for the views over this one may have had their share.
@@ -281,19 +288,31 @@ impl<'a> Whose<'a> {
         self.order(&format!("DROP TABLE {beside} SYNC")).await
     }
 
-    /// What the view makes of the batch's rows in these hours.
-    async fn put_into(&self, Kept { view, rows }: &Kept, hours: &[u32], token: &str) -> anyhow::Result<()> {
+    /// What the view makes of the batch's rows in this hour, if it still lacks them: this sink may have been stopped
+    /// since it looked, and another have put them there.
+    async fn put_into(
+        &self,
+        Kept { view, rows }: &Kept,
+        Hour { hour, last }: &Hour,
+        token: &str,
+    ) -> anyhow::Result<()> {
         let columns = format!(
             "SELECT name FROM system.columns WHERE database = currentDatabase() AND table = '{}' ORDER BY position",
             view.name
         );
         let columns = self.ask::<String>(&columns).await?;
         let columns: Vec<String> = columns.iter().map(|column| format!("`{column}`")).collect();
-        let (source, hours) = (self.table.name(), list(hours));
-        let only = format!("{{'{source}': '{rows} AND toUnixTimestamp(toStartOfHour(received_at)) IN ({hours})'}}");
-        let sql = format!("INSERT INTO ? ({}) {}", columns.join(", "), view.query.replace('?', "??"));
+        let (source, partition) = (self.table.name(), self.partition);
+        let only = format!("{{'{source}': '{rows} AND toUnixTimestamp(toStartOfHour(received_at)) = {hour}'}}");
+        let sql = format!(
+            "INSERT INTO ? ({columns}) SELECT {columns} FROM ({}) WHERE (SELECT count() FROM ? \
+             WHERE toUnixTimestamp(received_hour) = {hour} AND mapContains(upto, toUInt32({partition})) \
+             AND upto[toUInt32({partition})] >= {last}) = 0",
+            view.query.replace('?', "??"),
+            columns = columns.join(", "),
+        );
         let filled = self.sending(token).with_setting("additional_table_filters", only);
-        let filled = filled.query(&sql).bind(Identifier(&view.target)).execute();
+        let filled = filled.query(&sql).bind(Identifier(&view.target)).bind(Identifier(&view.target)).execute();
         Ok(tokio::time::timeout(ASK_TIMEOUT, filled).await.context("no answer in time")??)
     }
 
