@@ -1,17 +1,20 @@
-//! Memory that sockets take as it is: a file without a name, whose pages `sendfile` hands on without a copy.
+//! Memory that sockets take as it is: a file without a name, whose pages are handed on without a copy.
 //!
 //! What is sent so lies in the socket's queue by reference, until the client has acknowledged it. So a page is never
 //! written twice: bytes that are given back lose their pages, by a hole in the file, and whoever takes their
 //! place next gets others.
 
+mod pipe;
+
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
-use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create};
+use rustix::fs::{FallocateFlags, MemfdFlags, fallocate, memfd_create, sendfile};
 
 use super::places::Places;
 use crate::object::CHUNK;
@@ -58,16 +61,29 @@ impl Pages {
         Some(Bytes::from_owner(kept))
     }
 
-    /// Where these very bytes stand in [`Pages::file`]; none where they are not here.
+    /// Whether these very bytes are here.
     #[must_use]
-    pub fn place(&self, bytes: &[u8]) -> Option<u64> {
+    pub fn have(&self, bytes: &[u8]) -> bool {
+        self.place(bytes).is_some()
+    }
+
+    fn place(&self, bytes: &[u8]) -> Option<u64> {
         let at = bytes.as_ptr().addr().checked_sub(self.map.as_ptr().addr())?;
         (at < self.map.len()).then_some(at as u64)
     }
 
-    #[must_use]
-    pub fn file(&self) -> &File {
-        &self.file
+    /// Hands as many of these bytes, which must be here, to a socket as it takes now.
+    ///
+    /// # Errors
+    /// The socket's: `WouldBlock` where it takes nothing.
+    #[allow(unsafe_code, reason = "pages that are on their way are never written again")]
+    pub fn send(&self, socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+        let mut at = self.place(bytes).ok_or(io::ErrorKind::InvalidInput)?;
+        // SAFETY: what is here is written once, and its pages leave the file before others take their place.
+        if let Some(sent) = unsafe { pipe::send(&socket, bytes) } {
+            return sent;
+        }
+        Ok(sendfile(socket, &self.file, Some(&mut at), bytes.len())?)
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -116,8 +132,6 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::fs::MetadataExt;
 
-    use rustix::fs::sendfile;
-
     use super::*;
 
     #[test]
@@ -160,13 +174,44 @@ mod tests {
         let (server, _) = listener.accept().unwrap();
         let keep = |bytes: &[u8]| pages.keep([bytes].into_iter()).unwrap();
         let kept = keep(&[1; LEAST]);
-        let mut at = pages.place(&kept).unwrap();
-        assert_eq!(sendfile(&server, pages.file(), Some(&mut at), LEAST).unwrap(), LEAST);
+        assert_eq!(pages.send(&server, &kept).unwrap(), LEAST);
         drop(kept);
         let next = keep(&[2; LEAST]);
         assert_eq!(pages.place(&next), Some(0), "the same place");
         let mut came = [0; LEAST];
         client.read_exact(&mut came).unwrap();
         assert!(came == [1; LEAST]);
+    }
+
+    #[test]
+    fn a_socket_takes_what_it_can_and_nothing_twice() {
+        let pages = Pages::new(2 * CHUNK).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        let whole: Vec<u8> = (0..CHUNK as usize).map(|n| (n % 251) as u8).collect();
+        let kept = pages.keep([&whole[..]].into_iter()).unwrap();
+        // From the midst of a page, again and again, until the socket is full.
+        let (mut sent, mut partly) = (Vec::new(), false);
+        loop {
+            match pages.send(&server, &kept[9..]) {
+                Ok(n) => {
+                    sent.extend_from_slice(&whole[9..9 + n]);
+                    partly |= n < whole.len() - 9;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert!(partly && sent.len() > 2 * LEAST, "{}", sent.len());
+        let mut came = vec![0; sent.len()];
+        client.read_exact(&mut came).unwrap();
+        assert!(came == sent);
+        // Nothing of what the socket did not take comes with the next.
+        assert_eq!(pages.send(&server, &kept[..LEAST]).unwrap(), LEAST);
+        client.read_exact(&mut came[..LEAST]).unwrap();
+        assert!(came[..LEAST] == whole[..LEAST]);
+        assert!(pages.send(&server, &whole).is_err(), "not here");
     }
 }

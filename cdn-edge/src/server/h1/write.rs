@@ -1,14 +1,11 @@
 //! An answer on its way out: its head, its body's pieces as they come, and what reached the socket of them.
 
-use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode, header};
-use rustix::fs::sendfile;
 use rustix::net::{SendFlags, send};
 use service::http::field::line;
 use service::http::head::After;
@@ -100,10 +97,10 @@ impl Outgoing<'_> {
     ) -> io::Result<()> {
         if let (Some(pages), Some(socket)) = (self.pages, stream.plain())
             && piece.len() >= LEAST
-            && let Some(at) = pages.place(piece)
+            && pages.have(piece)
         {
             self.send_head(socket, before).await?;
-            self.send_pages(socket, pages.file(), at..at + piece.len() as u64).await?;
+            self.send_pages(socket, pages, piece).await?;
             return if is_chunk { self.write_parts(stream, [LINE_END, b"", b""]).await } else { Ok(()) };
         }
         self.write_parts(stream, [before, piece, if is_chunk { LINE_END } else { b"" }]).await?;
@@ -149,13 +146,12 @@ impl Outgoing<'_> {
         Ok(())
     }
 
-    async fn send_pages(&mut self, socket: &TcpStream, file: &File, pages: Range<u64>) -> io::Result<()> {
-        let mut at = pages.start;
-        while at < pages.end {
+    async fn send_pages(&mut self, socket: &TcpStream, pages: &Pages, mut piece: &[u8]) -> io::Result<()> {
+        while !piece.is_empty() {
             self.pace().await;
-            let left = usize::try_from(pages.end - at).expect("a chunk at most");
-            let sending = socket.async_io(Interest::WRITABLE, || Ok(sendfile(socket, file, Some(&mut at), left)?));
+            let sending = socket.async_io(Interest::WRITABLE, || pages.send(socket, piece));
             let wrote = tokio::time::timeout(self.patience, sending).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            piece = &piece[wrote..];
             self.sent += wrote as u64;
             self.counters.body_bytes.fetch_add(wrote as u64, Relaxed);
             self.wrote(socket, wrote)?;
