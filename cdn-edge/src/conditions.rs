@@ -19,17 +19,18 @@ pub enum Verdict {
     PreconditionFailed,
 }
 
-/// Evaluates the preconditions of a GET or HEAD.
+/// Evaluates the preconditions of a GET or HEAD. `dated` tells when the object was made, where it does not say when it
+/// was modified (RFC 9111, section 4.3.2).
 #[must_use]
-pub fn evaluate(request: &HeaderMap, object: Validators<'_>) -> Verdict {
+pub fn evaluate(request: &HeaderMap, object: Validators<'_>, dated: impl FnOnce() -> Option<SystemTime>) -> Verdict {
     if failed_precondition(request, object) {
         return Verdict::PreconditionFailed;
     }
     let unchanged = match request.get(header::IF_NONE_MATCH) {
         Some(_) => any_tag(request, header::IF_NONE_MATCH, |tag| matches_weakly(tag, object.etag)),
         None => date(request, header::IF_MODIFIED_SINCE)
-            .zip(object.last_modified)
-            .is_some_and(|(since, modified)| modified <= since),
+            .and_then(|since| Some(object.last_modified.or_else(dated)? <= since))
+            .unwrap_or(false),
     };
     if unchanged { Verdict::NotModified } else { Verdict::Proceed }
 }
@@ -56,7 +57,9 @@ pub fn range_holds(request: &HeaderMap, object: Validators<'_>, is_strong: impl 
     asked.is_some() && asked == object.last_modified && is_strong()
 }
 
-fn date(request: &HeaderMap, name: header::HeaderName) -> Option<SystemTime> {
+/// What a field says, where it is a date.
+#[must_use]
+pub fn date(request: &HeaderMap, name: header::HeaderName) -> Option<SystemTime> {
     httpdate::parse_http_date(request.get(name)?.to_str().ok()?).ok()
 }
 
@@ -111,7 +114,21 @@ mod tests {
 
     fn verdict(pairs: &[(&'static str, &str)], etag: &str) -> Verdict {
         let last_modified = httpdate::parse_http_date(MODIFIED).ok();
-        evaluate(&headers(pairs), Validators { etag: Some(etag.as_bytes()), last_modified })
+        evaluate(&headers(pairs), Validators { etag: Some(etag.as_bytes()), last_modified }, || {
+            unreachable!("it says so")
+        })
+    }
+
+    #[test]
+    fn rfc9111_4_3_2_without_a_modification_date() {
+        let object = Validators { etag: None, last_modified: None };
+        let verdict = |since| {
+            let asked = headers(&[("if-modified-since", since)]);
+            evaluate(&asked, object, || httpdate::parse_http_date(MODIFIED).ok())
+        };
+        assert_eq!((verdict(MODIFIED), verdict(EARLIER)), (Verdict::NotModified, Verdict::Proceed));
+        let unknown = evaluate(&headers(&[("if-modified-since", LATER)]), object, || None);
+        assert_eq!(unknown, Verdict::Proceed);
     }
 
     #[test]

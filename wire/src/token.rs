@@ -144,8 +144,18 @@ impl Claims {
 fn covers(folder: &str, path: &str) -> bool {
     let rest = path.strip_prefix(folder);
     let inside = rest.is_some_and(|rest| folder.ends_with('/') || rest.is_empty() || rest.starts_with('/'));
-    let climbs = path.contains('\\') || path.split('/').any(|segment| matches!(segment, "." | ".."));
-    folder.starts_with('/') && inside && !climbs
+    folder.starts_with('/') && inside && !climbs(path)
+}
+
+/// However often an origin decodes, and whatever it takes for a segment's parameters.
+fn climbs(path: &str) -> bool {
+    let name = |segment: &str| segment.split(';').next().is_some_and(|name| matches!(name, "." | ".."));
+    if path.contains('\\') || path.split('/').any(name) {
+        return true;
+    }
+    let decoded = [("%25", "%"), ("%2e", "."), ("%2f", "/"), ("%5c", "\\")];
+    let once = decoded.iter().fold(path.to_ascii_lowercase(), |path, (code, plain)| path.replace(code, plain));
+    once.len() < path.len() && climbs(&once)
 }
 
 /// The folder of an object, as a token names it.

@@ -34,7 +34,8 @@ pub fn fields(data: &[u8]) {
         etag: headers.get(header::ETAG).map(HeaderValue::as_bytes),
         last_modified: date(&headers, header::LAST_MODIFIED),
     };
-    let _ = (evaluate(&headers, validators), range_holds(&headers, validators, || true));
+    let _ =
+        (evaluate(&headers, validators, || date(&headers, header::DATE)), range_holds(&headers, validators, || true));
     let description = Description::new(StatusCode::OK, Some(7), &headers, Vec::new());
     let text = serde_json::to_vec(&description).expect("texts and numbers are written to memory");
     let back: Description = serde_json::from_slice(&text).expect("what the index log writes it reads");

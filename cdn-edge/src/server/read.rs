@@ -12,7 +12,7 @@ use super::answer::{Answered, Answerer, Wanted, only_if_cached};
 use crate::body::{EdgeBody, MediaBody, PartsBody};
 use crate::cache::pieces;
 use crate::cache_status::{self, CacheNote};
-use crate::conditions::{Verdict, evaluate, range_holds};
+use crate::conditions::{self, Verdict, evaluate, range_holds};
 use crate::delivery::Subject;
 use crate::delivery::transcript::Transcript;
 use crate::library::open::{How, OpenError, Opened, Outcome};
@@ -21,6 +21,7 @@ use crate::loops::{self, CDN_LOOP};
 use crate::multipart::{Parts, boundary};
 use crate::object::Object;
 use crate::origin::OriginError;
+use crate::origin::upload::Upload;
 use crate::reader::{Reader, Source};
 use crate::respond::{self, ObjectFields};
 use crate::version;
@@ -38,6 +39,8 @@ enum Selection {
 #[allow(clippy::large_enum_variant, reason = "it lives for a moment, and the large one is the common one")]
 enum Offer {
     Ready(Answered),
+    /// Only the origin knows whether what is asked for is there.
+    Doubted,
     /// Nothing is missing but the first bytes.
     Pending(Reader, Selection, CacheNote),
 }
@@ -67,6 +70,7 @@ impl Answerer {
         }
         match offer {
             Offer::Ready(answered) => answered,
+            Offer::Doubted => Box::pin(self.pass(wanted, Upload::none())).await,
             // What lies on disk is a hit, and what was just opened has its room.
             Offer::Pending(reader, selection, note) if cold || note.all_held => {
                 Box::pin(self.read_first(wanted, reader, selection, note)).await
@@ -134,7 +138,8 @@ impl Answerer {
         let object = opened.object.clone();
         let selection = match self.select(wanted, &opened) {
             Ok(selection) => selection,
-            Err(answered) => return Offer::Ready(*answered),
+            Err(Some(answered)) => return Offer::Ready(*answered),
+            Err(None) => return Offer::Doubted,
         };
         let size = object.size();
         let range = match &selection {
@@ -168,17 +173,20 @@ impl Answerer {
     }
 
     /// What is sent of the object; preconditions and ranges are for answers that have what was asked for
-    /// (RFC 9110, sections 13.2.1 and 14.2).
-    fn select(&self, wanted: &Wanted<'_>, opened: &Opened) -> Result<Selection, Box<Answered>> {
+    /// (RFC 9110, sections 13.2.1 and 14.2). Or the answer that takes its place; none where the origin has to give it.
+    fn select(&self, wanted: &Wanted<'_>, opened: &Opened) -> Result<Selection, Option<Box<Answered>>> {
         let (object, headers) = (&opened.object, &wanted.head.headers);
         let head = object.head();
         if !head.status.is_success() {
             return Ok(Selection::Whole);
         }
-        match evaluate(headers, head.validators()) {
+        let dated = || conditions::date(&head.headers(), http::header::DATE);
+        match evaluate(headers, head.validators(), dated) {
             Verdict::Proceed => {}
-            Verdict::NotModified => return Err(Box::new(self.not_modified(wanted, opened))),
-            Verdict::PreconditionFailed => return Err(Box::new(self.precondition_failed(wanted, object))),
+            Verdict::NotModified => return Err(Some(Box::new(self.not_modified(wanted, opened)))),
+            // RFC 9111, section 4.3.2: what fails here may hold of what the origin has.
+            Verdict::PreconditionFailed if self.may_have_another(wanted, opened) => return Err(None),
+            Verdict::PreconditionFailed => return Err(Some(Box::new(self.precondition_failed(wanted, object)))),
         }
         let is_strong = || version::strong(&head.headers()).is_some();
         let ranges = wanted.ranges.as_ref().filter(|_| range_holds(headers, head.validators(), is_strong));
@@ -187,10 +195,16 @@ impl Answerer {
         };
         let mut parts = ranges.select(size);
         match parts.len() {
-            0 => Err(Box::new(self.unsatisfiable(wanted, object, size))),
+            0 => Err(Some(Box::new(self.unsatisfiable(wanted, object, size)))),
             1 => Ok(Selection::Part(parts.swap_remove(0))),
             _ => Ok(Selection::Parts(parts)),
         }
+    }
+
+    /// The origin was not asked for this, and can be.
+    fn may_have_another(&self, wanted: &Wanted<'_>, opened: &Opened) -> bool {
+        let unasked = matches!(opened.how, How::Held | How::Stale | How::Behind);
+        unasked && self.shared.library.origin.is_web() && !wanted.asked.only_if_cached
     }
 
     /// Waits for the first bytes before the head is sent: up to here a failure still has a status.
@@ -227,6 +241,7 @@ impl Answerer {
         };
         match self.offer(wanted, opened) {
             Offer::Ready(answered) => answered,
+            Offer::Doubted => Box::pin(self.pass(wanted, Upload::none())).await,
             Offer::Pending(mut reader, selection, note) => match self.first(&mut reader).await {
                 Ok(first) => self.with_body(wanted, first, reader, selection, note),
                 Err(error) => self.failed(wanted, Subject::Object(reader.object.clone()), &error.into()),

@@ -93,6 +93,12 @@ fn times_and_paths() {
     assert!(
         covers("/a", "/a") && covers("/a", "/a/b") && !covers("/a", "/ab") && covers("/", "/x") && !covers("", "/x")
     );
+    for climbing in
+        ["/a/../b", "/a/%2E%2e/b", "/a/%252e%252e/b", "/a/..%2fb", "/a/..;x/b", "/a/%5c..", "/a/%25252e%25252e/b"]
+    {
+        assert!(!covers("/a", climbing), "{climbing}");
+    }
+    assert!(covers("/a", "/a/100%25 live; 2..flac") && covers("/a", "/a/%2e%2e%2e/x") && covers("/a", "/a/é%2é"));
     assert_eq!((folder_of("a/b/c").as_str(), folder_of("c").as_str()), ("/a/b/", "/c"));
 }
 

@@ -79,7 +79,25 @@ async fn validation() {
                 get(&[("if-none-match", "\"a\"")], Asked::No).status(304).body("").getting(&[("etag", "\"a\"")]),
                 get(&[("if-none-match", "\"b\", W/\"a\"")], Asked::No).status(304),
                 get(&[("if-none-match", "\"b\"")], Asked::No).body("first"),
-                get(&[("if-match", "\"b\"")], Asked::No).status(412),
+            ],
+        ),
+        (
+            "9111 4.3.2: If-Match is the origin's to judge, where what is held does not fit",
+            vec![
+                first(&[FRESH, TAG]),
+                get(&[("if-match", "\"a\"")], Asked::No).body("first"),
+                get(&[("if-match", "\"b\"")], Asked::Yes).answering(412, &[], "no").status(412).body("no"),
+                get(&[("if-match", "\"b\"")], Asked::Yes).answering(200, &[("ETag", "\"b\"")], "other").body("other"),
+                get(&[("if-match", "\"b\""), ("cache-control", "only-if-cached")], Asked::No).status(412),
+                get(&[], Asked::No).body("first"),
+            ],
+        ),
+        (
+            "9111 4.3.2: If-Modified-Since where only Date is known",
+            vec![
+                first(&[FRESH]),
+                get(&[("if-modified-since", "Fri, 31 Dec 2100 00:00:00 GMT")], Asked::No).status(304),
+                get(&[("if-modified-since", "Thu, 01 Jan 1970 00:00:00 GMT")], Asked::No).body("first"),
             ],
         ),
         (
