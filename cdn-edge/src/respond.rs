@@ -83,6 +83,12 @@ impl ObjectFields {
         let _ = write!(self.own, ": {value}\r\n");
     }
 
+    pub fn tell(&mut self, name: &HeaderName, value: &HeaderValue) {
+        for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            self.own.extend_from_slice(piece);
+        }
+    }
+
     /// Leaves out what is said of the whole body's bytes: they are not all sent.
     fn leave_out_the_wholes(&mut self) {
         let is_one = |line: &[u8]| {

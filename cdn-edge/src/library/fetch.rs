@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use wire::Timestamp;
 
 use super::open::{Forward, How, OpenError, Opened, Outcome};
@@ -19,7 +19,7 @@ use crate::object::{CHUNK, Description, Head, Object};
 use crate::origin::{Answer, Ask, ContentRange, OF_THE_CONTENT, OriginError};
 use crate::storable::{Asked, NotStored, is_about_the_request, storable, strip};
 use crate::vary::Selectors;
-use crate::{cmsd, vary, version};
+use crate::{cmsd, forward, vary, version};
 
 /// How long a stale object is served without asking an origin that has just failed.
 const EXCUSED_MS: i64 = 2000;
@@ -61,9 +61,17 @@ impl Fetched {
     }
 
     fn opened(object: Arc<Object>, how: How, shareable: bool) -> Self {
-        let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false, fill: None }));
+        let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false, fill: None, own: None }));
         let shared = if shareable { ForOthers::Yes } else { ForOthers::No };
         Self { outcome, shared, remember_to_pass: None, begun: None }
+    }
+
+    /// With what the answer says to who asked alone.
+    fn telling(mut self, own: Option<Arc<HeaderMap>>) -> Self {
+        if let Ok(Outcome::Object(opened)) = &mut self.outcome {
+            opened.own = own;
+        }
+        self
     }
 
     /// From here on the fill has a reader, who may yet be on the way to it.
@@ -163,7 +171,7 @@ impl Library {
             return Fetched { outcome, shared, remember_to_pass, begun: None };
         }
         self.passing.invalidate(&wish.key);
-        let object = self.object_of(wish, &answer, &said, policy);
+        let (object, own) = (self.object_of(wish, &answer, &said, policy), for_one(&answer.headers, &said));
         if answer.status == StatusCode::OK && wish.range().is_some() {
             object.found_to_ignore_ranges();
         }
@@ -171,7 +179,7 @@ impl Library {
         let begun = begin_fill(&object, answer);
         self.cache.publish(&object);
         let shareable = is_shareable(&object);
-        Fetched { begun, ..Fetched::opened(object, how, shareable) }
+        Fetched { begun, ..Fetched::opened(object, how, shareable) }.telling(own)
     }
 
     fn may_store(
@@ -237,7 +245,7 @@ impl Library {
             return None;
         }
         excuse(&object);
-        Some(Opened { object, how: How::Away, collapsed: false, fill: None })
+        Some(Opened { object, how: How::Away, collapsed: false, fill: None, own: None })
     }
 
     async fn revalidate(&self, wish: &Wish, held: Arc<Object>) -> Fetched {
@@ -314,6 +322,7 @@ impl Library {
         let mut dated = newer.clone();
         Head::date(&mut dated, Timestamp::now());
         let said = ResponseDirectives::of(&newer);
+        let own = for_one(&newer, &said);
         self.for_holding(&mut newer, &said);
         newer.remove(header::VIA);
         let before = held.head().clone();
@@ -331,7 +340,7 @@ impl Library {
         let fields = headers != before.headers();
         held.refresh(merged.with_life(life));
         self.cache.disk.refreshed(held.clone(), fields);
-        Ok(Fetched::opened(held.clone(), How::Confirmed(why), is_shareable(held)))
+        Ok(Fetched::opened(held.clone(), How::Confirmed(why), is_shareable(held)).telling(own))
     }
 
     /// The origin answered with something else, or with the same under no condition.
@@ -377,6 +386,21 @@ impl Library {
             }
         }
     }
+}
+
+/// The fields that `no-cache` and `private` name and that are not held: whoever asked gets them (RFC 9111, section 5.2.2).
+fn for_one(headers: &HeaderMap, said: &ResponseDirectives) -> Option<Arc<HeaderMap>> {
+    const OURS: [HeaderName; 5] =
+        [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::DATE, header::TRAILER];
+    let mut named = said.no_cache.fields().iter().chain(said.private.fields()).filter(|name| !OURS.contains(name));
+    let first = named.find(|name| headers.contains_key(*name))?;
+    let (mut all, mut own) = (headers.clone(), HeaderMap::new());
+    forward::end_to_end(&mut all);
+    for name in std::iter::once(first).chain(named) {
+        own.extend(all.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+        all.remove(name);
+    }
+    Some(Arc::new(own))
 }
 
 /// Of the request, what decides whether its answer may be stored.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use http::header;
+use http::{HeaderMap, header};
 use tokio::sync::{oneshot, watch};
 use wire::Timestamp;
 
@@ -42,6 +42,8 @@ pub struct Opened {
     pub collapsed: bool,
     /// The fill that the opening began is followed from its first byte, until whoever waited follows it.
     pub fill: Option<Arc<Following>>,
+    /// What the origin's answer says to this request alone.
+    pub own: Option<Arc<HeaderMap>>,
 }
 
 /// As far as it is known before the body.
@@ -132,7 +134,7 @@ impl Library {
                 Shared::AskPlainly => wish.headers = wish.without_conditions(),
                 Shared::AskUnauthorized if !wish.headers.contains_key(header::AUTHORIZATION) => {}
                 Shared::Object(opened) if self.suits(&opened.object, &wish) => {
-                    return Ok(Outcome::Object(Opened { collapsed: true, ..opened }));
+                    return Ok(Outcome::Object(Opened { collapsed: true, own: None, ..opened }));
                 }
                 // What came says what answers vary by: who wants the same of the others waits for one of them.
                 Shared::Object(opened) if !opened.object.matches(&wish.headers) => {}

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body, Incoming};
 use service::Problem;
 use wire::token::Refusal;
@@ -74,6 +74,19 @@ impl Answered {
             *response.headers_mut() = fields.to_map();
         }
         (response, transcript)
+    }
+
+    /// Says these as well, where it is the object's answer.
+    pub(super) fn tell(&mut self, own: &HeaderMap) {
+        let status = self.response.status();
+        match &mut self.fields {
+            Some(fields) => own.iter().for_each(|(name, value)| fields.tell(name, value)),
+            None if status == StatusCode::PARTIAL_CONTENT || status == StatusCode::NOT_MODIFIED => {
+                let own = own.iter().map(|(name, value)| (name.clone(), value.clone()));
+                self.response.headers_mut().extend(own);
+            }
+            None => {}
+        }
     }
 
     /// Puts a field behind those that there are.

@@ -61,7 +61,12 @@ impl Answerer {
     }
 
     /// What is held may need no wait at all; what does is the rarer case, and boxed.
-    pub(super) async fn held(&self, wanted: &Wanted<'_>, opened: Opened) -> Answered {
+    pub(super) async fn held(&self, wanted: &Wanted<'_>, mut opened: Opened) -> Answered {
+        if let Some(own) = opened.own.take() {
+            let mut answered = Box::pin(self.held(wanted, opened)).await;
+            answered.tell(&own);
+            return answered;
+        }
         let (behind, cold) = (opened.how == How::Behind, matches!(opened.how, How::Cold(_) | How::Replaced(_)));
         let offer = self.offer(wanted, opened);
         // Only now, or a newer version would take the first bytes away before they are read.

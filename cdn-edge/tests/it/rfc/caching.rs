@@ -39,7 +39,8 @@ async fn storing_and_freshness() {
         (
             "9111 5.2.2.7: private of a field",
             vec![
-                first(&[("Cache-Control", "max-age=60, private=\"x-own\""), ("X-Own", "1"), ("X-All", "2")]),
+                first(&[("Cache-Control", "max-age=60, private=\"x-own\""), ("X-Own", "1"), ("X-All", "2")])
+                    .getting(&[("x-own", "1"), ("x-all", "2")]),
                 held().getting(&[("x-own", ""), ("x-all", "2")]),
             ],
         ),
@@ -54,7 +55,29 @@ async fn storing_and_freshness() {
         (
             "9111 5.2.2.4: no-cache of a field",
             vec![
-                first(&[("Cache-Control", "max-age=60, no-cache=\"x-own\""), ("X-Own", "1")]),
+                first(&[("Cache-Control", "max-age=60, no-cache=\"x-own\""), ("X-Own", "1")])
+                    .getting(&[("x-own", "1")]),
+                held().getting(&[("x-own", "")]),
+            ],
+        ),
+        (
+            "9111 5.2.2.4: no-cache of a field that a confirmation has",
+            vec![
+                first(&[
+                    ("Cache-Control", "max-age=60, no-cache=\"x-own\""),
+                    ("Age", "60"),
+                    ("ETag", "\"a\""),
+                    ("X-Own", "1"),
+                ])
+                .getting(&[("x-own", "1")]),
+                get(&[], Asked::Whether)
+                    .reply(Reply::new(
+                        304,
+                        &[("ETag", "\"a\""), ("X-Own", "2"), ("Cache-Control", "max-age=60, no-cache=\"x-own\"")],
+                        "",
+                    ))
+                    .body("first")
+                    .getting(&[("x-own", "2")]),
                 held().getting(&[("x-own", "")]),
             ],
         ),
