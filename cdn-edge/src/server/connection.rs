@@ -149,7 +149,7 @@ async fn http1<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
         h1::End::Unusual(read) => Rewound::new(read, stream),
     };
     let meter = Arc::new(Meter::new(answerer.counters.clone(), shared.deliveries.clone(), tcp.clone()));
-    let io = MeteredIo::new(stream, Some(meter.clone()), tcp, answerer.place.clone(), shared.write_timeout);
+    let io = MeteredIo::new(stream, Some(meter.clone()), tcp.clone(), answerer.place.clone(), shared.write_timeout);
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -157,8 +157,9 @@ async fn http1<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
         .max_buf_size(BUFFER)
         .max_header_size(HEAD);
     let answerer = Arc::new(Answerer { interims: None, ..answerer });
+    let metering = meter.clone();
     let service = service_fn(move |request| {
-        let (answerer, meter) = (answerer.clone(), meter.clone());
+        let (answerer, meter) = (answerer.clone(), metering.clone());
         async move { Ok::<_, Infallible>(answerer.answer_metered(request, &meter).await) }
     });
     let mut connection = pin!(builder.serve_connection(io, service));
@@ -171,6 +172,10 @@ async fn http1<S: AsyncRead + AsyncWrite + Wire + Unpin + Send + 'static>(
         }
     };
     if let Err(error) = ended {
+        if error.is_user() && meter.is_open_ended() {
+            // The body could not be had to its end, which the connection's would be taken for.
+            tcp.break_off();
+        }
         tracing::debug!(%error, "a connection ended early");
     }
 }

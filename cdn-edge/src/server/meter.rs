@@ -72,6 +72,12 @@ impl Meter {
         self.state().responses.push_back(outgoing);
     }
 
+    /// Whether a body is on its way that only the connection's end ends.
+    #[must_use]
+    pub fn is_open_ended(&self) -> bool {
+        self.state().responses.front().is_some_and(|response| response.body.ends_with_connection())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,7 +226,7 @@ fn after_head<'a>(bytes: &'a [u8], matched: &mut usize) -> (&'a [u8], bool) {
 
 /// A socket with a meter, and with a limit to how long its client may take nothing.
 #[derive(Debug)]
-pub struct MeteredIo<S> {
+pub struct MeteredIo<S: Wire> {
     socket: TokioIo<S>,
     /// None where answers cannot be told apart by what is written.
     meter: Option<Arc<Meter>>,
@@ -287,7 +293,13 @@ impl<S: Wire> MeteredIo<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Read for MeteredIo<S> {
+impl<S: Wire> Drop for MeteredIo<S> {
+    fn drop(&mut self) {
+        self.tcp.end(self.socket.inner());
+    }
+}
+
+impl<S: AsyncRead + Wire + Unpin> Read for MeteredIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -2,10 +2,11 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use service::http::rewound::Rewound;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -71,12 +72,14 @@ pub struct Tcp {
     begun: Instant,
     /// Since `begun`.
     looked_ms: AtomicU64,
-    known: std::sync::atomic::AtomicBool,
+    known: AtomicBool,
     rtt_us: AtomicU32,
     retransmits: AtomicU32,
     delivery_rate: AtomicU64,
     /// Of the retransmits, what earlier records told.
     told: AtomicU32,
+    /// It is to end so that nobody takes that for the end of a body.
+    broken: AtomicBool,
 }
 
 impl Tcp {
@@ -92,6 +95,7 @@ impl Tcp {
             retransmits: AtomicU32::new(0),
             delivery_rate: AtomicU64::new(0),
             told: AtomicU32::new(0),
+            broken: AtomicBool::new(false),
         };
         if wanted {
             tcp.keep(info(stream));
@@ -117,6 +121,19 @@ impl Tcp {
         self.retransmits.store(info.retransmits, Relaxed);
         self.delivery_rate.store(info.delivery_rate, Relaxed);
         self.known.store(true, Relaxed);
+    }
+
+    /// From here on the connection's end is a reset.
+    pub fn break_off(&self) {
+        self.broken.store(true, Relaxed);
+    }
+
+    /// What is left to do before the socket is closed.
+    pub fn end(&self, stream: &impl Wire) {
+        if self.broken.load(Relaxed) {
+            // Where this fails, the client is gone.
+            let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
+        }
     }
 
     /// The last look; none where there was none.

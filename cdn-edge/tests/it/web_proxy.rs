@@ -262,6 +262,23 @@ async fn rfc9112_6_3_old_clients_get_a_body_that_ends_with_the_connection() {
 }
 
 #[tokio::test]
+async fn a_body_that_breaks_off_does_not_end_for_old_clients_as_a_whole_one() {
+    let (web, gate) = (Web::start().await, Arc::new(Semaphore::new(0)));
+    let half = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n".to_vec();
+    web.put("/c", [Reply(vec![Step::Send(half), Step::Wait(gate.clone()), Step::Close])]);
+    let stage = Stage::public(&web, |_| ()).await;
+    let mut stream = TcpStream::connect(stage.url.strip_prefix("http://").unwrap()).await.unwrap();
+    stream.write_all(b"GET /c HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nhalf") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+    gate.add_permits(1);
+    let end = stream.read_buf(&mut answer).await;
+    assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
 async fn rfc9110_7_6_2_max_forwards() {
     let web = Web::start().await;
     web.put("/m", [Reply::new(200, &[], "")]);
