@@ -83,18 +83,29 @@ pub async fn run(config: &Config, user: &str) -> anyhow::Result<Proof> {
     let hashes = hashes(config, user).await?;
     let store = Store::new(&config.clickhouse);
     let listens = Topic::Listens.name(&config.kafka.topic_prefix);
-    let mut erasure = Erasure { id: Uuid::now_v7(), listens, hashes, unsettled: String::new() };
+    let mut erasure = Erasure { id: Uuid::nil(), listens, hashes, unsettled: String::new() };
+    let earlier = proof::earlier(&store, &erasure.hashes_sql()).await?;
+    erasure.id = erasure.id(earlier.times);
     let mut proof = Proof::new(erasure.id, erased_at, erasure.hashes.clone());
-    proof.earlier = proof::earlier(&store, &erasure).await?;
+    proof.earlier = earlier.last();
     let (mut caught_up, mut waiting) = (true, 0);
     for _ in 0..PASSES {
         // What Kafka has now should be stored first, or it would come after us.
         Unsettled { caught_up, sql: erasure.unsettled } = Unsettled::ask(&config.kafka, &store).await?;
         waiting = store.number("plays that wait for the sink", &erasure.unsettled_plays()).await?;
         let taken = erasure.pass(&store, waiting, &mut proof).await?;
-        proof.complete = taken == 0 && waiting == 0;
+        if taken == 0 {
+            // What has come since may have been passed over for it.
+            waiting = store.number("plays that wait for the sink", &erasure.unsettled_plays()).await?;
+        }
+        proof.complete = taken == 0 && waiting == 0 && caught_up;
         if proof.complete || !caught_up {
             break;
+        }
+    }
+    if proof.complete {
+        for table in rows::TABLES {
+            proof.at_least(table, rows::written(&store, &erasure, table).await?);
         }
     }
     proof.remains = remains::ask(&config.kafka, &store, caught_up, waiting, &proof).await?;
@@ -112,6 +123,11 @@ async fn hashes(config: &Config, user: &str) -> anyhow::Result<Vec<String>> {
 }
 
 impl Erasure {
+    /// The same for an erasure that was cut off before it had a proof, and for the run that finishes it.
+    fn id(&self, times: u64) -> Uuid {
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {times}", self.hashes.join(" ")).as_bytes())
+    }
+
     /// One look at everything; how many rows it took. Everything that leads from a play to what else is touched is
     /// done while the events are still there, and they go last.
     async fn pass(&self, store: &Store, waiting: u64, proof: &mut Proof) -> anyhow::Result<u64> {
@@ -122,7 +138,7 @@ impl Erasure {
         for (target, taken) in targets::clean(store, self, waiting).await? {
             proof.add(&target, taken);
         }
-        for table in ["repeats", "dead_letter", "events"] {
+        for table in rows::TABLES {
             proof.add(table, rows::delete(store, self, table).await?);
         }
         Ok(proof.total() - before)

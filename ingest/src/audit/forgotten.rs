@@ -35,8 +35,8 @@ pub(super) async fn audit(store: &Store) -> anyhow::Result<Forgotten> {
 pub(super) async fn is_under_way(store: &Store, listens: &str, hours: Hours) -> anyhow::Result<bool> {
     let range = hours.sql("received_at");
     let sql = format!(
-        "SELECT count() FROM events WHERE {range} AND (_partition, _offset) IN \
-         (SELECT _partition, _offset FROM erased WHERE topic = '{listens}' AND from_table = 'events' AND {range})"
+        "SELECT count() FROM events WHERE {range} AND (_partition, _offset, received_at) IN \
+         (SELECT _partition, _offset, received_at FROM erased WHERE topic = '{listens}' AND from_table = 'events' AND {range})"
     );
     Ok(store.one::<u64>("events that are being erased", &sql).await? > 0)
 }
@@ -46,8 +46,8 @@ impl Forgotten {
         if self.events > 0 {
             let Self { events, listeners, .. } = self;
             let what = format!(
-                "{events} events of {listeners} listeners came back after their erasure, from a spool or a replay: \
-                 run `tonearm erase` for them again"
+                "{events} events of {listeners} listeners came back after their erasure, from a spool or a replay, \
+                 or waited for the sink: run `tonearm erase` for them again"
             );
             findings.push(Finding::new(Grade::Off, "events", what));
         }

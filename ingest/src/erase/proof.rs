@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use wire::Timestamp;
 
-use super::Erasure;
 use super::remains::Remains;
 use super::store::Store;
 
@@ -18,7 +17,7 @@ pub struct Proof {
     /// The listener, as every version of the key writes the name.
     pub user_hashes: Vec<String>,
     pub counts: Vec<Count>,
-    /// The last look found nothing, and nothing that waits for the sink.
+    /// The last look found nothing, nothing waits for the sink, and the sink has stored what Kafka had.
     pub complete: bool,
     pub remains: Vec<Remains>,
     /// When the listener was erased the last time before.
@@ -38,6 +37,12 @@ impl Proof {
         Self { erasure_id, erased_at, user_hashes, counts, complete: false, remains, earlier: None }
     }
 
+    /// What an erasure that was cut off had begun to take, its continuation tells as well.
+    pub(super) fn at_least(&mut self, table: &str, rows: u64) {
+        let told = self.counts.iter().find(|count| count.table == table).map_or(0, |count| count.rows);
+        self.add(table, rows.saturating_sub(told));
+    }
+
     pub(super) fn add(&mut self, table: &str, rows: u64) {
         match self.counts.iter_mut().find(|count| count.table == table) {
             Some(count) => count.rows += rows,
@@ -51,21 +56,25 @@ impl Proof {
     }
 }
 
+/// How often this listener was erased before, and when last.
 #[derive(Debug, Row, Deserialize)]
-struct Earlier {
-    times: u64,
+pub(super) struct Earlier {
+    pub(super) times: u64,
     last: i64,
 }
 
-/// When this listener was erased before, if ever.
-pub(super) async fn earlier(store: &Store, erasure: &Erasure) -> anyhow::Result<Option<Timestamp>> {
+impl Earlier {
+    pub(super) fn last(&self) -> Option<Timestamp> {
+        Timestamp::from_millis(self.last).filter(|_| self.times > 0)
+    }
+}
+
+pub(super) async fn earlier(store: &Store, hashes: &str) -> anyhow::Result<Earlier> {
     let sql = format!(
         "SELECT count() AS times, toUnixTimestamp64Milli(max(erased_at)) AS last FROM erasures \
-         WHERE hasAny(user_hashes, [{}])",
-        erasure.hashes_sql()
+         WHERE hasAny(user_hashes, [{hashes}])"
     );
-    let found: Earlier = store.client().query(&sql).fetch_one().await?;
-    Ok(Timestamp::from_millis(found.last).filter(|_| found.times > 0))
+    Ok(store.client().query(&sql).fetch_one().await?)
 }
 
 pub(super) async fn keep(store: &Store, proof: &Proof) -> anyhow::Result<()> {

@@ -1,22 +1,26 @@
 //! Rows of the tables that have a place in Kafka: written down first, then taken.
 
 use super::Erasure;
+use super::find::{PLAY, SESSION};
 use super::store::Store;
+
+/// Whose rows are written down, in the order in which they go.
+pub(super) const TABLES: [&str; 3] = ["repeats", "dead_letter", "events"];
 
 /// Writes down where the listener's rows lie. From here on the erasure can be finished, whatever happens.
 pub(super) async fn write_down(store: &Store, erasure: &Erasure) -> anyhow::Result<()> {
     let Erasure { id, listens, .. } = erasure;
-    let insert = "INSERT INTO erased (topic, _partition, _offset, received_at, ingest_id, ingest_seq, id, from_table, erasure_id)";
+    let insert = "INSERT INTO erased (topic, _partition, _offset, received_at, ingest_id, ingest_seq, id, from_table, erasure_id, session)";
     let plays = erasure.plays();
     let events = format!(
-        "{insert} SELECT '{listens}', _partition, _offset, received_at, ingest_id, ingest_seq, event_id, 'events', '{id}' \
+        "{insert} SELECT '{listens}', _partition, _offset, received_at, ingest_id, ingest_seq, event_id, 'events', '{id}', {SESSION} \
          FROM events WHERE ({}) IN ({plays}) AND NOT ({})",
-        super::find::PLAY,
+        PLAY,
         erasure.written_down("events")
     );
     store.run("write down the listener's events", &events).await?;
     let repeats = format!(
-        "{insert} SELECT topic, _partition, _offset, received_at, ingest_id, ingest_seq, id, 'repeats', '{id}' \
+        "{insert} SELECT topic, _partition, _offset, received_at, ingest_id, ingest_seq, id, 'repeats', '{id}', 0 \
          FROM repeats WHERE topic = '{listens}' AND {} AND NOT ({})",
         erasure.repeats(),
         erasure.written_down("repeats")
@@ -25,17 +29,27 @@ pub(super) async fn write_down(store: &Store, erasure: &Erasure) -> anyhow::Resu
     let letters = format!(
         "{insert} SELECT topic, _partition, _offset, received_at, JSONExtractString(payload, 'ingest_id'), \
          JSONExtractUInt(payload, 'ingest_seq'), toUUIDOrZero(JSONExtractString(payload, 'event', 'event_id')), \
-         'dead_letter', '{id}' FROM dead_letter WHERE topic = '{listens}' AND {} AND NOT ({})",
+         'dead_letter', '{id}', 0 FROM dead_letter WHERE topic = '{listens}' AND {} AND NOT ({})",
         erasure.letters(),
         erasure.written_down("dead_letter")
     );
     store.run("write down the listener's dead letters", &letters).await
 }
 
+/// How many rows of a table this erasure has written down, also before it was cut off.
+pub(super) async fn written(store: &Store, erasure: &Erasure, table: &str) -> anyhow::Result<u64> {
+    let (id, listens) = (erasure.id, &erasure.listens);
+    let sql = format!(
+        "SELECT uniqExact(_partition, _offset) FROM erased \
+         WHERE topic = '{listens}' AND from_table = '{table}' AND erasure_id = '{id}'"
+    );
+    store.number("what was written down", &sql).await
+}
+
 /// Takes the rows that are written down: out of sight at once, and then off the disk.
 pub(super) async fn delete(store: &Store, erasure: &Erasure, table: &str) -> anyhow::Result<u64> {
     let condition = match table {
-        "events" => erasure.written_down(table),
+        "events" => format!("{} AND {}", erasure.written_down(table), erasure.settled()),
         _ => format!("topic = '{}' AND {}", erasure.listens, erasure.written_down(table)),
     };
     take(store, table, &condition).await

@@ -25,12 +25,11 @@ pub(super) async fn clean(store: &Store, erasure: &Erasure, waiting: u64) -> any
                    GROUP BY name HAVING has(groupArray(c.name), 'user_id') ORDER BY name";
     let targets: Vec<Target> = store.client().query(targets).fetch_all().await?;
     let plays = format!("({PLAY}) IN (SELECT {PLAY} FROM events WHERE {})", erasure.written_down("events"));
-    let unsettled = format!("({PLAY}) IN (SELECT {PLAY} FROM events WHERE {})", erasure.unsettled);
     let mut taken = Vec::with_capacity(targets.len());
     for Target { name, by_play } in targets {
         let named = format!("user_id IN ({})", erasure.hashes_sql());
         let condition = match by_play {
-            true => format!("({plays} OR ({named} AND NOT {unsettled}))"),
+            true => format!("({plays} OR {named}) AND {}", erasure.settled()),
             false if waiting > 0 => continue,
             false => named,
         };

@@ -1,5 +1,7 @@
 //! A listener is forgotten everywhere, and the numbers still add up.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use http::Method;
@@ -104,6 +106,51 @@ async fn a_listener_is_forgotten_and_the_audit_still_holds() {
     assert_eq!((again.total(), again.complete, again.earlier), (0, true, Some(proof.erased_at)), "{again}");
     assert_eq!(stack.number("SELECT count() FROM erasures").await, 1);
     what_comes_back_is_named(&stack, &hashes).await;
+}
+
+/// Events without a name go on in the sessions of listeners who are being forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_goes_on_listening_is_forgotten_whole_and_the_audit_holds() {
+    let stack = Stack::new().await;
+    let (ingest, _sink) = (stack.ingest(&[]).await, stack.sink(&[]).await);
+    let users: Vec<String> = (0..6).map(|n| format!("user-{n}")).collect();
+    let of = |user: &str| [played(Some(user), user, "named"), played(None, user, "nameless")];
+    let all: Vec<Value> = users.iter().flat_map(|user| of(user)).collect();
+    assert_eq!(post(&ingest, &json!(all)).await.status, 202);
+    let nameless: Vec<Value> = users.iter().map(|user| played(None, user, "nameless")).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let going_on = {
+        let (ingest, stop) = (Arc::new(ingest), stop.clone());
+        tokio::spawn(async move {
+            while !stop.load(Relaxed) {
+                let again: Vec<Value> = nameless.iter().map(played_again).collect();
+                assert_eq!(post(&ingest, &json!(again)).await.status, 202);
+            }
+        })
+    };
+    let mut complete = 0;
+    for user in &users {
+        complete += u32::from(erase(&stack, user).await.complete);
+        // Whatever came in the meantime, nothing is counted otherwise than it is stored.
+        let told = audit(&stack).await;
+        assert!(told.views.iter().all(|view| view.hours_off == 0) || told.verdict == Grade::Unjudged, "{told}");
+    }
+    stop.store(true, Relaxed);
+    going_on.await.unwrap();
+    for user in &users {
+        let proof = erase(&stack, user).await;
+        assert!(proof.complete, "{complete} were before; {proof}");
+    }
+    assert_eq!(stack.number("SELECT count() FROM events").await, 0);
+    assert_eq!(stack.number("SELECT sum(events)::UInt64 FROM play_states").await, 0);
+    let told = audit(&stack).await;
+    assert_eq!(told.verdict, Grade::Holds, "{told}");
+}
+
+fn played_again(event: &Value) -> Value {
+    let mut again = event.clone();
+    again["event_id"] = crate::support::event()["event_id"].clone();
+    again
 }
 
 /// A message that no sink reads, with Anna's hash in it.
