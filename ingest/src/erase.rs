@@ -16,6 +16,8 @@
 //! A day whose royalties are closed stays as it was paid, for artists are paid for what was heard. A day that is not
 //! closed yet pays without the listener's plays: nothing is left that proves them.
 //!
+//! Several passes, each of which touches only plays of which nothing comes in meanwhile; the last one finds nothing.
+//!
 //! Promised: cut off at any point and run again, it goes on where it was; when it has found nothing, nothing is
 //! left in ClickHouse. The sink never reads again below what it has committed, so what Kafka keeps until
 //! its retention does not come back; what was spooled or not yet stored may come later, and the audit names
