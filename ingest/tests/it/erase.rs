@@ -125,6 +125,7 @@ async fn who_goes_on_listening_is_forgotten_whole_and_the_audit_holds() {
             while !stop.load(Relaxed) {
                 let again: Vec<Value> = nameless.iter().map(played_again).collect();
                 assert_eq!(post(&ingest, &json!(again)).await.status, 202);
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })
     };
@@ -133,7 +134,7 @@ async fn who_goes_on_listening_is_forgotten_whole_and_the_audit_holds() {
         complete += u32::from(erase(&stack, user).await.complete);
         // Whatever came in the meantime, nothing is counted otherwise than it is stored.
         let told = audit(&stack).await;
-        assert!(told.views.iter().all(|view| view.hours_off == 0) || told.verdict == Grade::Unjudged, "{told}");
+        assert_ne!(told.verdict, Grade::Off, "{told}");
     }
     stop.store(true, Relaxed);
     going_on.await.unwrap();
