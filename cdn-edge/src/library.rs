@@ -153,7 +153,7 @@ impl Library {
             Reuse::Ask | Reuse::AskForClient => return None,
         };
         drop(head);
-        Some(Opened { object, how, collapsed: false, fill: None, own: None })
+        Some(Opened { object, how, collapsed: false, hold: None, own: None })
     }
 
     /// Whether it is known that the answer will be for this request alone.

@@ -37,10 +37,32 @@ impl Source {
     }
 }
 
+/// Keeps what there is of an object while it is read, though another version takes its place.
+#[derive(Debug)]
+pub struct Reading {
+    library: Arc<Library>,
+    object: Arc<Object>,
+}
+
+impl Reading {
+    #[must_use]
+    pub fn new(library: Arc<Library>, object: Arc<Object>) -> Self {
+        object.begin_reading();
+        Self { library, object }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if self.object.end_reading() {
+            self.library.cache.disk.remove(self.object.clone());
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Reader {
-    library: Arc<Library>,
-    pub object: Arc<Object>,
+    reading: Reading,
     next: u64,
     end: u64,
     following: Option<Following>,
@@ -49,21 +71,21 @@ pub struct Reader {
     asking: Option<Arc<HeaderMap>>,
 }
 
-impl Drop for Reader {
-    fn drop(&mut self) {
-        if self.object.end_reading() {
-            self.library.cache.disk.remove(self.object.clone());
-        }
-    }
-}
-
 impl Reader {
     /// `range` must lie within the object, as far as its size is known.
     #[must_use]
     pub fn new(library: Arc<Library>, object: Arc<Object>, range: Range<u64>) -> Self {
-        object.begin_reading();
-        let (following, source, asking) = (None, Source::Memory, None);
-        Self { library, object, next: range.start, end: range.end, following, source, asking }
+        let (reading, following, source, asking) = (Reading::new(library, object), None, Source::Memory, None);
+        Self { reading, next: range.start, end: range.end, following, source, asking }
+    }
+
+    #[must_use]
+    pub fn object(&self) -> &Arc<Object> {
+        &self.reading.object
+    }
+
+    fn library(&self) -> &Arc<Library> {
+        &self.reading.library
     }
 
     /// What is missing is asked for as its client would, who may have to show who he is.
@@ -74,7 +96,7 @@ impl Reader {
     /// None as long as nobody knows where the object ends.
     #[must_use]
     pub fn left(&self) -> Option<u64> {
-        match self.object.size() {
+        match self.object().size() {
             None if self.end == u64::MAX => None,
             size => Some(self.end.min(size.unwrap_or(u64::MAX)).saturating_sub(self.next)),
         }
@@ -106,8 +128,8 @@ impl Reader {
     /// again there is one fill, and whoever is far behind it needs it to go on, too.
     pub fn follow(&mut self) {
         let (chunk, offset) = self.place();
-        let alone = !self.object.combinable;
-        let fill = self.object.running_fills().iter().find(|fill| alone || fill.serves(chunk, offset)).cloned();
+        let alone = !self.object().combinable;
+        let fill = self.object().running_fills().iter().find(|fill| alone || fill.serves(chunk, offset)).cloned();
         self.following = fill.map(|fill| fill.follow());
     }
 
@@ -121,7 +143,7 @@ impl Reader {
     #[must_use]
     pub fn ready(&mut self) -> Option<Bytes> {
         let (chunk, offset) = self.place();
-        let bytes = self.library.cache.memory.read(self.object.id, chunk)?.from(offset)?;
+        let bytes = self.library().cache.memory.read(self.object().id, chunk)?.from(offset)?;
         Some(self.advance(&bytes, 0, Source::Memory))
     }
 
@@ -138,7 +160,7 @@ impl Reader {
                 return Ok(Some(bytes));
             }
             let (chunk, offset) = self.place();
-            if let Some(bytes) = self.library.cache.from_disk(&self.object, chunk).await {
+            if let Some(bytes) = self.library().cache.from_disk(self.object(), chunk).await {
                 return Ok(Some(self.advance(&bytes, offset, Source::Disk)));
             }
             if let Some(bytes) = self.fill_bytes(chunk, offset).await? {
@@ -149,7 +171,8 @@ impl Reader {
     }
 
     async fn fill_bytes(&mut self, chunk: u32, offset: u64) -> Result<Option<Bytes>, OriginError> {
-        let Some((fill, started)) = run::start(&self.library, &self.object, self.next..self.end, self.asking.as_ref())?
+        let Some((fill, started)) =
+            run::start(self.library(), self.object(), self.next..self.end, self.asking.as_ref())?
         else {
             return Ok(None);
         };

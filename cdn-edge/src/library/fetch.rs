@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use wire::Timestamp;
 
-use super::open::{Forward, How, OpenError, Opened, Outcome};
+use super::open::{Forward, Hold, How, OpenError, Opened, Outcome};
 use super::wish::{Wants, Wish};
 use super::{Library, Passing};
 use crate::directives::ResponseDirectives;
@@ -61,7 +61,7 @@ impl Fetched {
     }
 
     fn opened(object: Arc<Object>, how: How, shareable: bool) -> Self {
-        let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false, fill: None, own: None }));
+        let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false, hold: None, own: None }));
         let shared = if shareable { ForOthers::Yes } else { ForOthers::No };
         Self { outcome, shared, remember_to_pass: None, begun: None }
     }
@@ -74,10 +74,11 @@ impl Fetched {
         self
     }
 
-    /// From here on the fill has a reader, who may yet be on the way to it.
-    pub(super) fn follow(&mut self) {
-        if let (Some(begun), Ok(Outcome::Object(opened))) = (&self.begun, &mut self.outcome) {
-            opened.fill = Some(Arc::new(begun.fill.follow()));
+    /// From here on it has a reader, who may yet be on the way to it.
+    pub(super) fn hold(&mut self, library: &Arc<Library>) {
+        if let Ok(Outcome::Object(opened)) = &mut self.outcome {
+            let fill = self.begun.as_ref().map(|begun| begun.fill.follow());
+            opened.hold = Some(Hold::new(library, &opened.object, fill));
         }
     }
 }
@@ -245,7 +246,7 @@ impl Library {
             return None;
         }
         excuse(&object);
-        Some(Opened { object, how: How::Away, collapsed: false, fill: None, own: None })
+        Some(Opened { object, how: How::Away, collapsed: false, hold: None, own: None })
     }
 
     async fn revalidate(&self, wish: &Wish, held: Arc<Object>) -> Fetched {

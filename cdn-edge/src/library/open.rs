@@ -19,6 +19,7 @@ use crate::fill::Following;
 use crate::key::CacheKey;
 use crate::object::Object;
 use crate::origin::{Answer, OriginError};
+use crate::reader::Reading;
 use crate::vary::Selectors;
 
 /// How often a request waits for others' answers that turn out to be of no use, before it asks for itself.
@@ -40,10 +41,17 @@ pub struct Opened {
     pub how: How,
     /// Another request had asked for it already.
     pub collapsed: bool,
-    /// The fill that the opening began is followed from its first byte, until whoever waited follows it.
-    pub fill: Option<Arc<Following>>,
+    /// What the origin was asked for stays until whoever waited reads it.
+    pub hold: Option<Arc<Hold>>,
     /// What the origin's answer says to this request alone.
     pub own: Option<Arc<HeaderMap>>,
+}
+
+/// What an opening brought: from the first byte on it is followed, and it is read, whatever takes its place.
+#[derive(Debug)]
+pub struct Hold {
+    _reading: Reading,
+    _fill: Option<Following>,
 }
 
 /// As far as it is known before the body.
@@ -109,6 +117,12 @@ enum Joined {
     Missing,
     Waiting(Opening),
     Mine(Mine),
+}
+
+impl Hold {
+    pub(super) fn new(library: &Arc<Library>, object: &Arc<Object>, fill: Option<Following>) -> Arc<Self> {
+        Arc::new(Self { _reading: Reading::new(library.clone(), object.clone()), _fill: fill })
+    }
 }
 
 impl Library {
@@ -210,7 +224,7 @@ impl Library {
         mine: oneshot::Sender<Result<Outcome, OpenError>>,
     ) {
         let mut fetched = self.fetch(&wish).await;
-        fetched.follow();
+        fetched.hold(&self);
         if matches!(fetched.outcome, Err(OpenError::NotFound)) {
             self.missing.insert(wish.key.clone(), wish.asking.since());
         }

@@ -88,7 +88,7 @@ impl Library {
             interim: None,
         };
         let mut fetched = self.take(&wish, answer, Forward::Method, How::Cold(Forward::Method));
-        fetched.follow();
+        fetched.hold(self);
         if let Some(begun) = fetched.begun {
             let library = self.clone();
             self.background.spawn(async move {

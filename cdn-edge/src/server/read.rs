@@ -224,7 +224,7 @@ impl Answerer {
             Ok(first) => self.with_body(wanted, first, reader, selection, note),
             // Purged or replaced before its first bytes were read: the new one is what is asked for.
             Err(OriginError::Changed) => Box::pin(self.read_anew(wanted)).await,
-            Err(error) => self.failed(wanted, Subject::Object(reader.object.clone()), &error.into()),
+            Err(error) => self.failed(wanted, Subject::Object(reader.object().clone()), &error.into()),
         }
     }
 
@@ -249,7 +249,7 @@ impl Answerer {
             Offer::Doubted => Box::pin(self.pass(wanted, Upload::none())).await,
             Offer::Pending(mut reader, selection, note) => match self.first(&mut reader).await {
                 Ok(first) => self.with_body(wanted, first, reader, selection, note),
-                Err(error) => self.failed(wanted, Subject::Object(reader.object.clone()), &error.into()),
+                Err(error) => self.failed(wanted, Subject::Object(reader.object().clone()), &error.into()),
             },
         }
     }
@@ -282,7 +282,7 @@ impl Answerer {
         selection: Selection,
         note: CacheNote,
     ) -> Answered {
-        let object = reader.object.clone();
+        let object = reader.object().clone();
         let collapsed = note.collapsed || reader.source() == Source::Joined;
         let fields = self.object_fields(wanted, &object, CacheNote { collapsed, ..note });
         let (size, held_status) = (object.size(), object.head().status);
@@ -312,7 +312,7 @@ impl Answerer {
 
     /// HEAD, and the empty object.
     fn without_body(&self, wanted: &Wanted<'_>, reader: &Reader, note: CacheNote) -> Answered {
-        let object = &reader.object;
+        let object = reader.object();
         let status = object.head().status;
         let cold = matches!(note.how, How::Cold(_) | How::Replaced(_));
         let note = CacheNote { all_held: note.all_held || !cold, ..note };
