@@ -63,19 +63,30 @@ fn selected(name: &str, request: &HeaderMap) -> Option<String> {
     let joined = values.join(",");
     let parts = joined.split(',').map(str::trim).filter(|part| !part.is_empty());
     Some(match name {
-        "accept-encoding" | "accept-language" => weighted(parts),
+        "accept-encoding" => weighted(parts, Equals::Unordered),
+        "accept-language" => weighted(parts, Equals::Ordered),
         _ => parts.collect::<Vec<_>>().join(","),
     })
 }
 
-/// Preferences without regard to case, spaces and the order in which equals stand. What weighs 0 is as good
-/// as absent unless it takes from a default that exists without it, or from `*`.
-fn weighted<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+/// Whether the order in which equals stand may mean something.
+enum Equals {
+    Unordered,
+    /// Some origins take it for a preference (RFC 9110, section 12.5.4).
+    Ordered,
+}
+
+/// Preferences without regard to case and spaces. What weighs 0 is as good as absent unless it takes from a default that
+/// exists without it, or from `*`.
+fn weighted<'a>(parts: impl Iterator<Item = &'a str>, equals: Equals) -> String {
     let mut preferences: Vec<(u32, String)> = parts.map(preference).collect();
     preferences.retain(|(_, name)| !name.is_empty());
     let anything = preferences.iter().any(|(weight, name)| *weight > 0 && name == "*");
     preferences.retain(|(weight, name)| *weight > 0 || anything || matches!(name.as_str(), "identity" | "*"));
-    preferences.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    match equals {
+        Equals::Unordered => preferences.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1))),
+        Equals::Ordered => preferences.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight)),
+    }
     preferences.dedup();
     let text = |(weight, name): &(u32, String)| match weight {
         1000 => name.clone(),
@@ -124,7 +135,8 @@ mod tests {
     #[test]
     fn preferences_are_normalised() {
         for (one, other, wanted) in [
-            ("en, de", "de,en", true),
+            ("en, de", "de,en", false),
+            ("de;q=0.1, en;q=0.5, fr;q=0.5", "en;q=0.5,fr;q=0.5,de;q=0.1", true),
             ("EN", "en", true),
             ("en;q=1.0", "en", true),
             ("en, de;q=0.5", "de;q=0.50, en", true),

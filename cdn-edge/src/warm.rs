@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use wire::ObjectKey;
 use wire::track::{WarmAnswer, WarmOrder, WarmResult};
 
 use crate::key::CacheKey;
 use crate::library::Library;
-use crate::library::open::Outcome;
+use crate::library::open::{Opened, Outcome};
 use crate::library::wish::Wants;
 use crate::object::{CHUNK, Object};
 use crate::range::RangeSpec;
@@ -37,7 +36,7 @@ pub async fn warm(library: &Arc<Library>, order: WarmOrder, concurrency: usize, 
     WarmAnswer { results: fetched.collect().await }
 }
 
-async fn warm_one(library: &Arc<Library>, key: ObjectKey, pace: &Pace) -> WarmResult {
+async fn warm_one(library: &Arc<Library>, key: String, pace: &Pace) -> WarmResult {
     match fetch_missing(library, &key, pace).await {
         Ok((bytes, fetched)) => WarmResult { key, bytes: Some(bytes), fetched, error: None },
         Err(error) => WarmResult { key, bytes: None, fetched: 0, error: Some(error) },
@@ -45,19 +44,20 @@ async fn warm_one(library: &Arc<Library>, key: ObjectKey, pace: &Pace) -> WarmRe
 }
 
 /// The object's size and how many of its bytes were not held.
-async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey, pace: &Pace) -> Result<(u64, u64), String> {
+async fn fetch_missing(library: &Arc<Library>, key: &str, pace: &Pace) -> Result<(u64, u64), String> {
     let mut fetched = 0;
-    let key = library.names().keys(key.as_str())?.swap_remove(0);
+    let key = library.names().keys(key)?.swap_remove(0);
     // Whoever orders it has uploaded it, perhaps since a listener asked in vain.
     library.forget_missing(&key);
     let known = library.held_under(&key.as_ref().as_ref());
-    let object = open(library, &key, pace).await?;
+    let opened = open(library, &key, pace).await?;
+    let object = &opened.object;
     // What the opening has brought by now was not held before it.
     let cold = known.is_none_or(|known| !known.contains(object.id));
     for round in 0..ROUNDS {
         let missing: Vec<u32> = match cold && round == 0 {
             true => (0..object.chunks()).collect(),
-            false => (0..object.chunks()).filter(|&chunk| !library.cache.holds(&object, chunk)).collect(),
+            false => (0..object.chunks()).filter(|&chunk| !library.cache.holds(object, chunk)).collect(),
         };
         if missing.is_empty() {
             return Ok((object.size().unwrap_or(0), fetched));
@@ -65,30 +65,30 @@ async fn fetch_missing(library: &Arc<Library>, key: &ObjectKey, pace: &Pace) -> 
         fetched += missing.iter().map(|&chunk| object.chunk_len(chunk)).sum::<u64>();
         for run in runs(&missing, if pace.is_limited() { PACED } else { u32::MAX }) {
             pace.turn(run.clone().map(|chunk| object.chunk_len(chunk)).sum()).await;
-            read(library, &object, run.clone()).await?;
-            handed_over(library, &object, run).await;
+            read(library, object, run.clone()).await?;
+            handed_over(library, object, run).await;
         }
     }
-    let whole = (0..object.chunks()).all(|chunk| library.cache.holds(&object, chunk));
+    let whole = (0..object.chunks()).all(|chunk| library.cache.holds(object, chunk));
     if whole { Ok((object.size().unwrap_or(0), fetched)) } else { Err("there is no room to hold it whole".into()) }
 }
 
 /// The object, once its size is known: one that comes without its length is read to its end for that.
-async fn open(library: &Arc<Library>, key: &Arc<CacheKey>, pace: &Pace) -> Result<Arc<Object>, String> {
+async fn open(library: &Arc<Library>, key: &Arc<CacheKey>, pace: &Pace) -> Result<Opened, String> {
     let wants = match pace.is_limited() {
         // Not more than its turn, where the origin sends less than the whole.
         true => Wants::Part(RangeSpec::From { first: 0, last: Some(u64::from(PACED) * CHUNK - 1) }),
         false => Wants::Whole,
     };
-    let object = match library.open(library.own_wish(key.clone(), wants)).await.map_err(|error| error.to_string())? {
-        Outcome::Object(opened) => opened.object,
+    let opened = match library.open(library.own_wish(key.clone(), wants)).await.map_err(|error| error.to_string())? {
+        Outcome::Object(opened) => opened,
         Outcome::Passed(..) => return Err("the origin forbids to store it".into()),
     };
-    if object.size().is_none() {
-        let mut reader = Reader::new(library.clone(), object.clone(), 0..u64::MAX);
+    if opened.object.size().is_none() {
+        let mut reader = Reader::new(library.clone(), opened.object.clone(), 0..u64::MAX);
         while reader.next().await.map_err(|error| error.to_string())?.is_some() {}
     }
-    Ok(object)
+    Ok(opened)
 }
 
 async fn read(library: &Arc<Library>, object: &Arc<Object>, chunks: std::ops::Range<u32>) -> Result<(), String> {

@@ -22,7 +22,7 @@ const MISSES: u32 = 60;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Object keys of a bucket; of a web origin host/path?query
+    /// Object keys of a bucket; of a web origin host/path?query or URIs
     #[arg(value_name = "KEY", required_unless_present = "prefix", conflicts_with = "prefix")]
     keys: Vec<String>,
     /// Every key of the bucket that begins so

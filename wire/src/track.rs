@@ -124,7 +124,8 @@ impl TrackState {
 /// Body of an edge's `POST /v1/warm`: at most 10,000 keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmOrder {
-    pub keys: Vec<ObjectKey>,
+    /// As operators name objects: the key of a bucket's; of a web origin's `host/path?query` or a whole URI.
+    pub keys: Vec<String>,
 }
 
 /// Answer of an edge's `POST /v1/warm`, one result a key in the order's order.
@@ -135,7 +136,8 @@ pub struct WarmAnswer {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WarmResult {
-    pub key: ObjectKey,
+    /// As it was ordered.
+    pub key: String,
     /// Size of the object that the edge now holds whole; none where it could not be had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,

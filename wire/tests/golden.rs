@@ -337,9 +337,9 @@ fn content() {
 
 #[test]
 fn warming() {
-    golden("warm_order", &WarmOrder { keys: vec![key("trk-1/master.m3u8"), key("trk-1/gone.m4s")] });
-    let held = WarmResult { key: key("trk-1/master.m3u8"), bytes: Some(412), fetched: 412, error: None };
-    let gone = WarmResult { key: key("trk-1/gone.m4s"), bytes: None, fetched: 0, error: Some("404".into()) };
+    golden("warm_order", &WarmOrder { keys: vec!["trk-1/master.m3u8".into(), "trk-1/gone.m4s".into()] });
+    let held = WarmResult { key: "trk-1/master.m3u8".into(), bytes: Some(412), fetched: 412, error: None };
+    let gone = WarmResult { key: "trk-1/gone.m4s".into(), bytes: None, fetched: 0, error: Some("404".into()) };
     golden("warm_answer", &WarmAnswer { results: vec![held, gone] });
 }
 

@@ -9,8 +9,8 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use service::Shutdown;
 use uuid::Uuid;
+use wire::Timestamp;
 use wire::track::WarmResult;
-use wire::{ObjectKey, Timestamp};
 
 use super::journal::{self, Line, Story};
 use super::order::{MAX_LISTED, WarmRequest};
@@ -234,7 +234,8 @@ impl Job {
             return Err(format!("more than {MAX_LISTED} keys begin so: give longer prefixes"));
         }
         // What is no object's name to us, such as a folder's marker, cannot be asked for either.
-        let keys: Vec<ObjectKey> = listed.into_iter().filter_map(|key| ObjectKey::new(key).ok()).collect();
+        let names = library.names();
+        let keys: Vec<String> = listed.into_iter().filter(|key| names.keys(key).is_ok()).collect();
         let mut story = self.story();
         (story.keys, story.listed) = (keys, true);
         for keys in story.keys.chunks(500) {

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use wire::Timestamp;
 use wire::track::WarmResult;
-use wire::{ObjectKey, Timestamp};
 
 use super::order::WarmRequest;
 use crate::cache::framed_log::{self, FramedLog};
@@ -20,7 +20,7 @@ pub enum Line {
         at: Timestamp,
     },
     /// Some of what is to be fetched.
-    Keys(Vec<ObjectKey>),
+    Keys(Vec<String>),
     /// These were all.
     Listed,
     Result(WarmResult),
@@ -36,7 +36,7 @@ pub enum Line {
 pub struct Story {
     pub order: WarmRequest,
     pub ordered_at: Timestamp,
-    pub keys: Vec<ObjectKey>,
+    pub keys: Vec<String>,
     pub listed: bool,
     pub results: Vec<WarmResult>,
     pub ended: Option<(Timestamp, Option<String>)>,
@@ -77,8 +77,8 @@ impl Story {
 
     /// What is left to be fetched, in the order of the keys.
     #[must_use]
-    pub fn left(&self) -> Vec<ObjectKey> {
-        let done: std::collections::HashSet<&ObjectKey> = self.results.iter().map(|result| &result.key).collect();
+    pub fn left(&self) -> Vec<String> {
+        let done: std::collections::HashSet<&String> = self.results.iter().map(|result| &result.key).collect();
         self.keys.iter().filter(|key| !done.contains(key)).cloned().collect()
     }
 }
@@ -112,24 +112,20 @@ pub fn write(path: &Path, story: &Story) -> io::Result<FramedLog<Line>> {
 mod tests {
     use super::*;
 
-    fn key(name: &str) -> ObjectKey {
-        ObjectKey::new(name).unwrap()
-    }
-
     #[test]
     fn what_was_written_is_gone_on_with() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("order.log");
-        let order = WarmRequest { keys: (0..1200).map(|n| key(&format!("k{n}"))).collect(), ..WarmRequest::default() };
+        let order = WarmRequest { keys: (0..1200).map(|n| format!("k{n}")).collect(), ..WarmRequest::default() };
         let mut log = write(&path, &Story::new(order, Timestamp::now())).unwrap();
-        let result = WarmResult { key: key("k7"), bytes: Some(1), fetched: 1, error: None };
+        let result = WarmResult { key: "k7".into(), bytes: Some(1), fetched: 1, error: None };
         log.append(&Line::Result(result.clone())).unwrap();
         let story = read(&path).unwrap().unwrap();
         assert_eq!((story.keys.len(), story.left().len(), story.listed), (1200, 1199, true));
         assert_eq!((story.results, story.ended), (vec![result], None));
         let listing = WarmRequest { prefix: Some("k".into()), ..WarmRequest::default() };
         let mut log = write(&path, &Story::new(listing, Timestamp::now())).unwrap();
-        log.append(&Line::Keys(vec![key("k1")])).unwrap();
+        log.append(&Line::Keys(vec!["k1".into()])).unwrap();
         let story = read(&path).unwrap().unwrap();
         assert!(!story.listed && story.keys.is_empty(), "what is not listed to its end is listed again");
         std::fs::write(&path, "no journal").unwrap();

@@ -1,7 +1,9 @@
 //! What is ordered to be warmed, in the words of the operators' port.
 
 use serde::{Deserialize, Serialize};
-use wire::{FieldError, ObjectKey};
+use wire::FieldError;
+
+use crate::library::names::Names;
 
 /// Keys of a body.
 pub const MAX_KEYS: usize = 10_000;
@@ -13,7 +15,8 @@ pub const MAX_LISTED: usize = 100_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WarmRequest {
-    pub keys: Vec<ObjectKey>,
+    /// As [`Names`] has them.
+    pub keys: Vec<String>,
     /// All keys of the bucket that begin so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
@@ -29,19 +32,23 @@ pub struct WarmRequest {
 impl WarmRequest {
     /// # Errors
     /// [`FieldError`] naming what is wrong.
-    pub fn check(&self, listable: bool) -> Result<(), FieldError> {
+    pub fn check(&self, names: Names) -> Result<(), FieldError> {
         let Some(prefix) = &self.prefix else {
             let many = self.keys.len();
-            return match (1..=MAX_KEYS).contains(&many) {
-                true => Ok(()),
-                false => Err(FieldError::new("keys", format!("must have 1 to {MAX_KEYS} elements, not {many}"))),
+            if !(1..=MAX_KEYS).contains(&many) {
+                return Err(FieldError::new("keys", format!("must have 1 to {MAX_KEYS} elements, not {many}")));
+            }
+            let check = |(nth, key): (usize, &String)| match names.keys(key) {
+                Ok(_) => Ok(()),
+                Err(detail) => Err(FieldError::new(format!("keys[{nth}]"), detail)),
             };
+            return self.keys.iter().enumerate().try_for_each(check);
         };
         let refused = |field: &str, detail: &str| Err(FieldError::new(field, detail));
         if !self.keys.is_empty() {
             return refused("keys", "must not be given beside a prefix");
         }
-        if !listable {
+        if names.web {
             return refused("prefix", "a web origin cannot be asked what it has: name the keys");
         }
         if prefix.len() > 1024 || prefix.chars().any(char::is_control) {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::admin::post;
 use crate::client::{get, send};
 use crate::origin::{Act, Origin};
 use crate::stage::{CHUNK, Stage, TOKEN, eventually, noise};
-use crate::web::Web;
+use crate::web::{Reply, Web};
 
 async fn order(stage: &Stage, body: &str) -> String {
     let got = post(&format!("{}/v1/warm", stage.admin), TOKEN, body).await;
@@ -103,6 +103,24 @@ async fn an_order_keeps_its_pace_and_can_be_cancelled() {
 }
 
 #[tokio::test]
+async fn what_a_web_origin_has_is_warmed_under_the_uri_that_is_asked_for() {
+    let web = Web::start().await;
+    let targets = ["a//b/?c=/d", "", "e;f=1/"];
+    for target in targets {
+        web.put(&format!("/{target}"), [Reply::new(200, &[("Cache-Control", "max-age=60")], "body")]);
+    }
+    let stage = Stage::public(&web, |_| ()).await;
+    let keys: Vec<_> = targets.iter().map(|target| stage.at(target)).collect();
+    let told = done(&stage, &order(&stage, &json!({ "keys": keys, "wait": false }).to_string()).await).await;
+    assert_eq!((&told["done"], &told["failed"], &told["bytes"]), (&3.into(), &0.into(), &12.into()), "{told}");
+    for key in &keys {
+        let cache_status = get(key).await.header("cache-status").to_owned();
+        assert!(cache_status.contains("; hit"), "{key}: {cache_status}");
+    }
+    assert_eq!(web.heard().len(), 3);
+}
+
+#[tokio::test]
 async fn orders_that_say_nothing_or_nonsense_are_refused() {
     let bucket = Stage::before(&Origin::start().await, |_| ()).await;
     let web = Stage::public(&Web::start().await, |_| ()).await;
@@ -112,7 +130,9 @@ async fn orders_that_say_nothing_or_nonsense_are_refused() {
         (&bucket, r#"{"prefix":"\u0007"}"#, "prefix"),
         (&bucket, r#"{"keys":["a"],"bytes_per_s":-1}"#, "bytes_per_s"),
         (&bucket, r#"{"keys":["a"],"rate":1}"#, "rate"),
+        (&bucket, r#"{"keys":["a","a//b"]}"#, "keys[1]"),
         (&web, r#"{"prefix":"a"}"#, "prefix"),
+        (&web, r#"{"keys":["/a"]}"#, "keys[0]"),
     ] {
         let refused = post(&format!("{}/v1/warm", stage.admin), TOKEN, body).await;
         assert_eq!((refused.status.as_u16(), refused.json()["field"].as_str()), (400, Some(field)), "{body}");
