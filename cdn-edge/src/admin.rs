@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::middleware;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use service::auth::{AdminToken, require_admin};
 use service::config::HttpConfig;
+use service::limits::whole_body;
 use service::problem::fresh_json;
 use service::{Health, Problem, limits};
 use tokio::sync::Semaphore;
@@ -69,8 +71,8 @@ pub fn routes(
     limits::complete(operators, crate::OPENAPI, health, http)
 }
 
-async fn purge(State(admin): State<Admin>, body: Bytes) -> Result<Response, Problem> {
-    let (order, targets) = read_order(&body, admin.library.names())?;
+async fn purge(State(admin): State<Admin>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
+    let (order, targets) = read_order(&whole_body(body)?, admin.library.names())?;
     match admin.library.purge(&order, targets).await {
         Ok(Purged { purge, held }) => Ok(fresh_json(PurgeAnswer { purged: held, purge })),
         Err(error) => Err(Problem::unavailable(error.to_string(), 1)),

@@ -12,12 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware;
 use axum::routing::{get, post, put};
-use bytes::Bytes;
 use service::Problem;
 use service::address::AddressRule;
 use service::auth::{AdminToken, require_admin};
@@ -91,17 +90,6 @@ async fn preflight() -> StatusCode {
 /// The listener behind a request.
 fn listener_of(app: &App, peer: SocketAddr, headers: &HeaderMap) -> std::net::IpAddr {
     app.addresses.listener(peer.ip(), headers)
-}
-
-/// A whole body, or the problem that it is not.
-fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
-    body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = format!("the body is longer than {MAX_BODY} bytes");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
-        }
-        _ => Problem::new(StatusCode::BAD_REQUEST, "body-broken", "the body broke off"),
-    })
 }
 
 /// The one parameter of a path.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
@@ -90,12 +91,30 @@ where
     }
 }
 
+/// A body that an axum handler was to get whole.
+///
+/// # Errors
+/// 413 when it is longer than the route takes, 400 when it breaks off.
+pub fn whole_body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large("the body is longer than is taken here"),
+        _ => broken(),
+    })
+}
+
 /// What to answer when a [`Limited`] body could not be read to its end: 413 or 400.
 #[must_use]
 pub fn body_problem(error: &(dyn std::error::Error + Send + Sync + 'static), max: usize) -> Problem {
     if error.is::<LengthLimitError>() {
-        let detail = format!("the body is longer than {max} bytes");
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail);
+        return too_large(format!("the body is longer than {max} bytes"));
     }
+    broken()
+}
+
+fn too_large(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", detail)
+}
+
+fn broken() -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "body-broken", "the body broke off")
 }

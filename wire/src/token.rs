@@ -13,6 +13,7 @@ pub mod keys;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::DecisionId;
@@ -88,13 +89,16 @@ struct Header<'a> {
     kid: &'a str,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     typ: Option<&'a str>,
+    /// What must be understood to take the token for good (RFC 7515, section 4.1.11); we know of no such thing.
+    #[serde(default, skip_serializing)]
+    crit: Option<IgnoredAny>,
 }
 
 /// Makes a token; none where the set has no such key, or only its public half.
 #[must_use]
 pub fn sign(keys: &KeySet, kid: &str, claims: &Claims) -> Option<String> {
     let key = keys.find(kid)?;
-    let header = serde_json::to_vec(&Header { alg: key.algorithm(), kid, typ: Some("JWT") }).ok()?;
+    let header = serde_json::to_vec(&Header { alg: key.algorithm(), kid, typ: Some("JWT"), crit: None }).ok()?;
     let payload = serde_json::to_vec(claims).ok()?;
     let mut token = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
     let signature = key.sign(token.as_bytes())?;
@@ -117,6 +121,9 @@ pub fn read(keys: &KeySet, token: &str) -> Result<Claims, Refusal> {
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| Refusal::Malformed);
     let (header, signature) = (decode(header)?, decode(signature)?);
     let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| Refusal::Malformed)?;
+    if header.crit.is_some() {
+        return Err(Refusal::Malformed);
+    }
     let key = keys.find(header.kid).ok_or(Refusal::UnknownKey)?;
     if header.alg != key.algorithm() || !key.verify(signed.as_bytes(), &signature) {
         return Err(Refusal::Signature);

@@ -1,12 +1,14 @@
 //! `/v1/warm`: orders that are waited for, and orders that go on behind their answers.
 
 use axum::Json;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use service::Problem;
+use service::limits::whole_body;
 use service::problem::fresh_json;
 use uuid::Uuid;
 use wire::track::WarmOrder;
@@ -41,8 +43,11 @@ pub(super) struct Page {
 }
 
 /// An order that takes longer than the request may is gone on with: sent again, it finds more held.
-pub(super) async fn order(State(admin): State<Admin>, body: Bytes) -> Result<Response, Problem> {
-    let order: WarmRequest = wire::field::parse(&body)?;
+pub(super) async fn order(
+    State(admin): State<Admin>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let order: WarmRequest = wire::field::parse(&whole_body(body)?)?;
     order.check(admin.library.names())?;
     if !order.waits() {
         return begin(&admin, order).await;

@@ -157,6 +157,8 @@ async fn operators_show_their_token_and_bad_orders_are_refused() {
             let refused = post(&url, TOKEN, body).await;
             assert_eq!((refused.status.as_u16(), refused.json()["field"].as_str()), (400, Some(field)), "{body}");
         }
+        let refused = post(&url, TOKEN, &" ".repeat(4 << 20)).await;
+        assert_eq!((refused.status.as_u16(), refused.json()["status"].as_u64()), (413, Some(413)));
     }
     assert_eq!(client::get(&format!("{}/v1/objects/a", stage.admin)).await.status, 401);
     for open in ["/health", "/health/detailed", "/metrics", "/openapi.json"] {

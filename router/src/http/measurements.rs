@@ -14,11 +14,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 use service::Problem;
+use service::limits::whole_body;
 use service::problem::fresh_json;
 use wire::decision::Decision;
 use wire::measurement::Measurements;
 
-use super::{App, listener_of, whole};
+use super::{App, listener_of};
 use crate::meters::MEASUREMENTS;
 use wire::ClientNet;
 
@@ -38,7 +39,7 @@ pub(super) async fn take(
 ) -> Result<Response, Problem> {
     let address = listener_of(&app, peer, &headers);
     let net = ClientNet::of(address);
-    let checked = whole(body).and_then(|body| Ok(Measurements::parse(&body)?));
+    let checked = whole_body(body).and_then(|body| Ok(Measurements::parse(&body)?));
     let checked = checked.and_then(|m| check(&app, net, &m).map(|()| m));
     let measured = checked.inspect_err(|_| count("refused"))?;
     if !app.recent.measure_once(measured.decision_id) {

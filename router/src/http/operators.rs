@@ -9,11 +9,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use service::Problem;
+use service::limits::whole_body;
 use service::problem::fresh_json;
 use wire::fleet::{Edge, EdgeState};
 use wire::{DecisionId, EdgeId, FieldError};
 
-use super::{App, parameter, unknown_edge, whole};
+use super::{App, parameter, unknown_edge};
 use crate::fleet::{Site, store};
 
 type OfPath = Result<Path<String>, PathRejection>;
@@ -24,7 +25,7 @@ pub(super) async fn put_edge(
     path: OfPath,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let edge = parse_edge(&parameter("id", path)?, &whole(body)?)?;
+    let edge = parse_edge(&parameter("id", path)?, &whole_body(body)?)?;
     store::put(&app.pool, &edge).await.map_err(|e| away(&e))?;
     app.refresher.fleet().await;
     Ok(fresh_json(edge))

@@ -9,11 +9,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use serde::Serialize;
 use service::Problem;
+use service::limits::whole_body;
 use service::problem::fresh_json;
 use wire::FieldError;
 use wire::load::LoadReport;
 
-use super::{App, unknown_edge, whole};
+use super::{App, unknown_edge};
 use crate::meters::REPORTS;
 
 #[derive(Serialize)]
@@ -28,7 +29,7 @@ pub(super) async fn take(
     State(app): State<Arc<App>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let report = whole(body).and_then(|body| Ok(LoadReport::parse(&body)?)).inspect_err(|_| count("malformed"))?;
+    let report = whole_body(body).and_then(|body| Ok(LoadReport::parse(&body)?)).inspect_err(|_| count("malformed"))?;
     let snapshot = app.snapshots.current();
     let site = snapshot.fleet.find(&report.edge_id).ok_or_else(|| {
         count("unknown_edge");

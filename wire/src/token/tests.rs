@@ -73,6 +73,21 @@ fn the_key_says_which_algorithm_it_is_for() {
     }
 }
 
+/// RFC 7515, section 4.1.11: who does not understand what is critical refuses.
+#[test]
+fn what_is_critical_is_not_ignored() {
+    let keys = set(Kind::Hmac, "k");
+    let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims()).unwrap());
+    for (crit, wanted) in
+        [("", None), (r#","crit":["exp"]"#, Some(Refusal::Malformed)), (r#","crit":[]"#, Some(Refusal::Malformed))]
+    {
+        let header = URL_SAFE_NO_PAD.encode(format!(r#"{{"alg":"HS256","kid":"k"{crit}}}"#));
+        let signed = format!("{header}.{payload}");
+        let signature = URL_SAFE_NO_PAD.encode(keys.find("k").unwrap().sign(signed.as_bytes()).unwrap());
+        assert_eq!(read(&keys, &format!("{signed}.{signature}")).err(), wanted, "{crit}");
+    }
+}
+
 #[test]
 fn times_and_paths() {
     let claims = claims();
