@@ -51,7 +51,7 @@ pub struct EdgeConfig {
     pub cache_memory: ByteSize,
     /// Bytes of chunks on disk; at most one object per 4 KiB of it is known at a time.
     pub cache_disk: ByteSize,
-    /// Larger objects are refused with 502: a lying origin cannot make us reserve memory for them.
+    /// Larger objects are not held: of a bucket they are refused with 502, of a web origin they pass through.
     pub max_object: ByteSize,
     /// How long an object is fresh whose origin says nothing of it; of no effect where `public`.
     pub default_ttl: Span,

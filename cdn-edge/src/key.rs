@@ -54,14 +54,22 @@ impl<'a> KeyRef<'a> {
         Arc::new(self.into())
     }
 
-    /// The name that records of deliveries carry: none where the target is no object's key.
+    /// The name that records of deliveries carry: a path as it is written where decoded it is no object's key, and where
+    /// that is none either (`/a/`), in one segment (`%2Fa%2F`). None where the target is no path.
     #[must_use]
     pub fn object_key(&self) -> Option<ObjectKey> {
         if self.host.is_empty() {
             return ObjectKey::new(self.target).ok();
         }
-        let path = self.target.split('?').next()?.strip_prefix('/')?;
-        ObjectKey::new(percent_encoding::percent_decode_str(path).decode_utf8().ok()?).ok()
+        let written = self.target.split('?').next()?;
+        let path = written.strip_prefix('/')?;
+        let decoded = percent_encoding::percent_decode_str(path).decode_utf8().ok();
+        let plain = decoded.and_then(|decoded| ObjectKey::new(decoded).ok()).or_else(|| ObjectKey::new(path).ok());
+        plain.or_else(|| {
+            let mut name = written.replace('/', "%2F");
+            name.truncate(name.floor_char_boundary(1024));
+            ObjectKey::new(name).ok()
+        })
     }
 }
 
@@ -150,6 +158,17 @@ mod tests {
         let named = |text| KeyRef::parse(text).object_key().map(String::from);
         assert_eq!(named("a/b").as_deref(), Some("a/b"));
         assert_eq!(named("http://x/a%20b?c").as_deref(), Some("a b"));
-        assert_eq!((named("http://x/"), named("http://x/a/%2e%2e/b")), (None, None));
+        for (text, name) in [
+            ("http://x/a/%2e%2e/b", "a/%2e%2e/b"),
+            ("http://x/%ff%00", "%ff%00"),
+            ("http://x/", "%2F"),
+            ("http://x/a/?b", "%2Fa%2F"),
+            ("http://x/../a", "%2F..%2Fa"),
+        ] {
+            assert_eq!(named(text).as_deref(), Some(name));
+        }
+        let long = format!("http://x/{}", "a/".repeat(2000));
+        assert_eq!(named(&long).unwrap().len(), 1024);
+        assert_eq!(named("http://x*"), None);
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 use tokio::runtime::Handle;
-use wire::Timestamp;
+use wire::{EdgeId, Timestamp};
 
 use crate::cache::Cache;
 use crate::directives::{RequestDirectives, ResponseDirectives};
@@ -241,7 +241,8 @@ impl Library {
         Life::new(policy, headers, Timestamp::now(), delay, asking.since())
     }
 
-    /// Asks for bytes of a known version, and of no other, as the client would who wants them.
+    /// Asks for bytes of a known version, and of no other, as the client would who wants them; but not the edges that
+    /// were `lost` over it.
     ///
     /// # Errors
     /// [`OriginError::Changed`] where it has another one now.
@@ -250,10 +251,11 @@ impl Library {
         object: &Object,
         range: Range<u64>,
         asking: Option<&HeaderMap>,
+        lost: &[EdgeId],
     ) -> Result<Source, OriginError> {
         let size = object.size().ok_or(OriginError::Changed)?;
         let headers = self.part_headers(object, &range, size, asking);
-        let answer = self.origin.ask(Ask::get(object.key().to_key(), headers)).await?;
+        let answer = self.origin.ask(Ask { lost: lost.to_vec(), ..Ask::get(object.key().to_key(), headers) }).await?;
         let held = object.head().headers();
         match (answer.status, &answer.part) {
             (StatusCode::PARTIAL_CONTENT, Some(part)) => {

@@ -42,6 +42,8 @@ pub enum OriginError {
     Broken,
     #[error("the request's body broke off, or is framed wrongly")]
     Upload,
+    #[error("the origin asks to come later")]
+    Away,
     #[error("too many requests to the origin are under way")]
     Busy,
     #[error("this edge has more to do than it can; what it holds is served")]
@@ -64,6 +66,8 @@ pub struct Ask {
     pub body: Upload,
     /// It changed a while ago, and other edges may not know yet.
     pub renew: bool,
+    /// Other edges whose answers to this broke off: they are not asked again.
+    pub lost: Vec<EdgeId>,
     /// Where interim answers go; none where nobody is there for them.
     pub interim: Option<Interim>,
 }
@@ -71,7 +75,7 @@ pub struct Ask {
 impl Ask {
     #[must_use]
     pub fn get(key: Arc<CacheKey>, headers: HeaderMap) -> Self {
-        Self { method: Method::GET, key, headers, body: Upload::none(), renew: false, interim: None }
+        Self { method: Method::GET, key, headers, body: Upload::none(), renew: false, lost: Vec::new(), interim: None }
     }
 }
 
@@ -206,6 +210,13 @@ impl Upstream {
             return Ok(answer);
         }
         self.origin.ask(ask).await
+    }
+
+    /// Another edge has broken off in the midst of an answer.
+    pub fn broke_off(&self, edge: &EdgeId) {
+        if let Some(shield) = &self.shield {
+            shield.broke_off(edge);
+        }
     }
 
     #[must_use]

@@ -175,7 +175,7 @@ pub fn problem(problem: &Problem) -> Response<EdgeBody> {
 pub fn open_problem(error: &OpenError) -> Problem {
     let OpenError::Origin(origin) = error else { return Problem::not_found(error.to_string()) };
     let (status, kind) = match origin {
-        OriginError::Busy | OriginError::Overloaded | OriginError::Abandoned => {
+        OriginError::Away | OriginError::Busy | OriginError::Overloaded | OriginError::Abandoned => {
             return Problem::unavailable(origin.to_string(), 1);
         }
         OriginError::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "origin-timeout"),

@@ -113,7 +113,7 @@ impl Shield {
         if ask.method != Method::GET || !ask.body.is_none() {
             return None;
         }
-        for member in self.way(&ask.key) {
+        for member in self.way(&ask.key).into_iter().filter(|member| !ask.lost.contains(&member.id)) {
             match self.ask_member(&member, ask).await {
                 Ok(answer) => {
                     self.metrics.shield_answered.increment(1);
@@ -126,6 +126,12 @@ impl Shield {
             }
         }
         None
+    }
+
+    /// One of them has broken off in the midst of a body.
+    pub fn broke_off(&self, edge: &EdgeId) {
+        self.metrics.shield_failed.increment(1);
+        tracing::debug!(edge.id = %edge, "another edge broke off");
     }
 
     /// Whom to ask, in turn.

@@ -82,6 +82,9 @@ async fn open(library: &Arc<Library>, key: &Arc<CacheKey>, pace: &Pace) -> Resul
     };
     let opened = match library.open(library.own_wish(key.clone(), wants)).await.map_err(|error| error.to_string())? {
         Outcome::Object(opened) => opened,
+        Outcome::Passed(answer, _) if answer.status.is_client_error() || answer.status.is_server_error() => {
+            return Err(format!("the origin answered {}", answer.status.as_u16()));
+        }
         Outcome::Passed(..) => return Err("the origin forbids to store it".into()),
     };
     if opened.object.size().is_none() {

@@ -13,8 +13,8 @@ pub mod keys;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, IgnoredAny};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::DecisionId;
 use keys::KeySet;
@@ -38,14 +38,30 @@ pub struct Claims {
     /// object of that name.
     pub path: String,
     /// Good until then, in seconds since the epoch.
+    #[serde(deserialize_with = "numeric_date")]
     pub exp: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "some_numeric_date")]
     pub nbf: Option<i64>,
     /// What the listener has paid for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision_id: Option<DecisionId>,
+}
+
+/// RFC 7519, section 2: seconds may have a fraction, which is cut.
+fn numeric_date<'de, D: Deserializer<'de>>(from: D) -> Result<i64, D::Error> {
+    let date = serde_json::Number::deserialize(from)?;
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "it saturates, and what lies so far ahead is as good as for ever"
+    )]
+    let cut = |date: f64| date.floor() as i64;
+    date.as_i64().or_else(|| date.as_f64().map(cut)).ok_or_else(|| D::Error::custom("no number of seconds"))
+}
+
+fn some_numeric_date<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
+    numeric_date(from).map(Some)
 }
 
 /// Why a token opens nothing.

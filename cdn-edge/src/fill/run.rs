@@ -23,9 +23,6 @@ pub const FINISH_ALONE: u64 = 8 << 20;
 /// on their way to it.
 const HEAD_START: u32 = 8;
 
-/// Edges that may break off within one fill before it does, too.
-const EDGES_LOST: usize = 2;
-
 /// The bytes of an answer, and where in the object they lie.
 #[derive(Debug)]
 pub struct Source {
@@ -99,7 +96,7 @@ fn run_end(library: &Library, object: &Object, wanted: Range<u32>, running: &[Ar
 
 async fn fetch(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>, asking: Option<&HeaderMap>) {
     let _ending = begin(library, object, fill);
-    let outcome = match library.ask_for_part(object, fill.start()..fill.end_byte(), asking).await {
+    let outcome = match library.ask_for_part(object, fill.start()..fill.end_byte(), asking, &[]).await {
         Ok(source) => bring(library, object, fill, source, asking).await,
         Err(error) => Err(error),
     };
@@ -167,16 +164,16 @@ async fn bring(
     asking: Option<&HeaderMap>,
 ) -> Result<(), OriginError> {
     let mut place = Place { at: fill.first, have: fill.base };
-    let mut source = source;
-    for _ in 0..EDGES_LOST {
-        let may_go_on = source.body.is_of_an_edge() && object.combinable && object.size().is_some();
+    let (mut source, mut lost) = (source, Vec::new());
+    loop {
+        let edge = source.body.edge().filter(|_| object.combinable && object.size().is_some());
         let outcome = pump(library, object, fill, source, &mut place).await;
-        if !may_go_on || !matches!(outcome, Err(OriginError::Broken | OriginError::Timeout(_))) {
-            return outcome;
-        }
-        source = library.ask_for_part(object, place.position()..fill.end_byte(), asking).await?;
+        let (Some(edge), Err(OriginError::Broken | OriginError::Timeout(_))) = (edge, &outcome) else { return outcome };
+        // Each edge but once: at last it is the origin.
+        library.origin.broke_off(&edge);
+        lost.push(edge);
+        source = library.ask_for_part(object, place.position()..fill.end_byte(), asking, &lost).await?;
     }
-    pump(library, object, fill, source, &mut place).await
 }
 
 /// The source begins at the place, or before it where the origin knows no ranges.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
+use wire::EdgeId;
 
 use super::OriginError;
 use crate::shield::member::Busy;
@@ -48,9 +49,10 @@ impl Body {
         self.edge = Some(edge);
     }
 
+    /// The other edge that it comes from.
     #[must_use]
-    pub fn is_of_an_edge(&self) -> bool {
-        self.edge.is_some()
+    pub fn edge(&self) -> Option<EdgeId> {
+        self.edge.as_ref().map(|edge| edge.edge().id.clone())
     }
 
     /// The next piece; none at the end.

@@ -131,6 +131,8 @@ impl Bucket {
             | StatusCode::GONE
             | StatusCode::RANGE_NOT_SATISFIABLE
             | StatusCode::PRECONDITION_FAILED => 0,
+            // It says SlowDown, or is to be back soon.
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => return Err(OriginError::Away),
             status => return Err(OriginError::Status(status.as_u16())),
         };
         if size > self.max_object {

@@ -43,8 +43,7 @@ impl Answerer {
         }
         let (since, asking) = (self.shared.library.changes(), self.shared.library.ask());
         let interim = self.interim();
-        let ask =
-            Ask { method: method.clone(), key: key.clone(), headers: headers.clone(), body, renew: false, interim };
+        let ask = Ask { method: method.clone(), body, interim, ..Ask::get(key.clone(), headers.clone()) };
         let answer = match self.shared.library.origin.ask(ask).await {
             Ok(answer) => answer,
             Err(error) => {

@@ -233,9 +233,8 @@ impl Job {
         if listed.len() > MAX_LISTED {
             return Err(format!("more than {MAX_LISTED} keys begin so: give longer prefixes"));
         }
-        // What is no object's name to us, such as a folder's marker, cannot be asked for either.
-        let names = library.names();
-        let keys: Vec<String> = listed.into_iter().filter(|key| names.keys(key).is_ok()).collect();
+        // A folder's marker is nobody's to listen to.
+        let keys: Vec<String> = listed.into_iter().filter(|key| !key.ends_with('/')).collect();
         let mut story = self.story();
         (story.keys, story.listed) = (keys, true);
         for keys in story.keys.chunks(500) {

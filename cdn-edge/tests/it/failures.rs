@@ -92,6 +92,9 @@ async fn an_origin_that_is_away_leaves_what_is_held() {
         assert!(stale.header("cache-status").contains("hit; detail=origin-away"), "{}", stale.header("cache-status"));
     }
     assert_eq!(origin.asked().len(), asked + 1, "an origin that failed is left alone for a moment");
+    let strict = get(&stage.at("strict")).await;
+    assert_eq!((strict.status.as_u16(), strict.header("retry-after")), (503, "1"), "as the bucket says");
+    origin.change("strict", |act| act.status = Some(500));
     assert_eq!(get(&stage.at("strict")).await.status, 502);
     let health = get(&format!("{}/health/detailed", stage.admin)).await.json();
     assert_eq!(

@@ -135,6 +135,28 @@ async fn a_parent_that_dies_in_mid_body_is_not_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_parent_always_breaks_off_is_had_from_the_origin() {
+    let (broken, origin) = (Origin::start().await, Origin::start().await);
+    let bytes = noise(4, 3 * CHUNK);
+    for n in 0..3 {
+        broken.put(&format!("song-{n}"), Act { cut_at: Some(CHUNK / 3), ..Act::of(bytes.clone()) });
+        origin.put(&format!("song-{n}"), Act::of(bytes.clone()));
+    }
+    let parent = edge(&broken, "fra-1", &free_url(), |_| {}).await;
+    let child = Stage::before(&origin, |config| {
+        config.edge.id = EdgeId::new("waw-1").unwrap();
+        config.edge.parents = named(&[("fra-1", parent.url.clone())]);
+    })
+    .await;
+    for n in 0..3 {
+        let got = get(&child.at(&format!("song-{n}"))).await;
+        assert!(got.body.as_ref().is_ok_and(|body| *body == bytes), "{n}: {:?}", got.body.map(|body| body.len()));
+        assert_eq!((broken.asked().len(), origin.asked().len()), (n + 1, n + 1), "each once");
+    }
+    parent.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_parent_that_stands_still_is_left_out_and_comes_back() {
     let origin = Origin::start().await;
     let bytes = noise(3, CHUNK);

@@ -89,6 +89,16 @@ fn what_is_critical_is_not_ignored() {
 }
 
 #[test]
+fn dates_may_have_fractions() {
+    let read = |json: &str| serde_json::from_str::<Claims>(json).map(|claims| (claims.exp, claims.nbf)).ok();
+    assert_eq!(read(r#"{"path":"/","exp":1000.9}"#), Some((1000, None)));
+    assert_eq!(read(r#"{"path":"/","exp":1e3,"nbf":5e2}"#), Some((1000, Some(500))));
+    for refused in [r#""1000""#, "null", "[]"] {
+        assert_eq!(read(&format!(r#"{{"path":"/","exp":{refused}}}"#)), None, "{refused}");
+    }
+}
+
+#[test]
 fn times_and_paths() {
     let claims = claims();
     let open = |path, now| claims.open(path, now).err();
