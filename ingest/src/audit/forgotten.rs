@@ -31,14 +31,44 @@ pub(super) async fn audit(store: &Store) -> anyhow::Result<Forgotten> {
     store.one("events of forgotten listeners", &sql).await
 }
 
-/// Whether events are still there that an erasure has written down: it empties the roll-ups that know listeners first.
-pub(super) async fn is_under_way(store: &Store, listens: &str, hours: Hours) -> anyhow::Result<bool> {
-    let range = hours.sql("received_at");
-    let sql = format!(
-        "SELECT count() FROM events WHERE {range} AND (_partition, _offset, received_at) IN \
-         (SELECT _partition, _offset, received_at FROM erased WHERE topic = '{listens}' AND from_table = 'events' AND {range})"
-    );
-    Ok(store.one::<u64>("events that are being erased", &sql).await? > 0)
+/// How far erasures are: what they have written down, and whether some of it is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Row, Deserialize)]
+pub(super) struct Erasing {
+    written: u64,
+    left: u64,
+}
+
+impl Erasing {
+    pub(super) async fn now(store: &Store, listens: &str, hours: Hours) -> anyhow::Result<Self> {
+        let range = hours.sql("received_at");
+        let left = |table: &str, topic: &str| {
+            format!(
+                "(SELECT count() FROM {table} WHERE {range} AND {topic} (_partition, _offset, received_at) IN \
+                 (SELECT _partition, _offset, received_at FROM erased \
+                  WHERE topic = '{listens}' AND from_table = '{table}' AND {range}))"
+            )
+        };
+        let topic = format!("topic = '{listens}' AND");
+        let (events, repeats, letters) = (left("events", ""), left("repeats", &topic), left("dead_letter", &topic));
+        let sql = format!(
+            "SELECT assumeNotNull((SELECT count() FROM erased)) AS written, \
+             assumeNotNull({events}) + assumeNotNull({repeats}) + assumeNotNull({letters}) AS left"
+        );
+        store.one("how far erasures are", &sql).await
+    }
+
+    pub(super) fn is_under_way(self) -> bool {
+        self.left > 0
+    }
+
+    /// Whether none did anything between the two.
+    pub(super) fn is_none_since(self, before: Self) -> bool {
+        self == before && !self.is_under_way()
+    }
+
+    pub(super) fn has_written_since(self, before: Self) -> bool {
+        self.written != before.written
+    }
 }
 
 impl Forgotten {
