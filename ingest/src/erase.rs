@@ -31,6 +31,7 @@ mod remains;
 mod rows;
 mod store;
 mod targets;
+mod turn;
 mod unsettled;
 
 use anyhow::{Context, ensure};
@@ -78,11 +79,15 @@ pub(crate) struct Erasure {
 /// Erases a listener, and stores the proof where there was anything to erase, or never was a proof before.
 ///
 /// # Errors
-/// When PostgreSQL, Kafka or ClickHouse fail; what was done is done, and running it again does the rest.
+/// When PostgreSQL, Kafka or ClickHouse fail, or other erasures take too long; what was done is done, and running it again
+/// does the rest.
 pub async fn run(config: &Config, user: &str) -> anyhow::Result<Proof> {
     ensure!(!user.is_empty(), "a listener's name is needed");
     let erased_at = Timestamp::now();
-    let hashes = hashes(config, user).await?;
+    let pool = service::postgres::pool(&config.postgres)?;
+    let pseudonyms = privacy::read(&pool).await.context("cannot tell how the listener is stored")?;
+    let hashes = pseudonyms.all(Subject::User, user);
+    let _turn = turn::take(&pool).await?;
     let store = Store::new(&config.clickhouse);
     let listens = Topic::Listens.name(&config.kafka.topic_prefix);
     let mut erasure = Erasure { id: Uuid::nil(), listens, hashes, unsettled: String::new() };
@@ -115,13 +120,6 @@ pub async fn run(config: &Config, user: &str) -> anyhow::Result<Proof> {
         proof::keep(&store, &proof).await?;
     }
     Ok(proof)
-}
-
-async fn hashes(config: &Config, user: &str) -> anyhow::Result<Vec<String>> {
-    let pool = service::postgres::pool(&config.postgres)?;
-    let pseudonyms = privacy::read(&pool).await;
-    pool.close().await;
-    Ok(pseudonyms.context("cannot tell how the listener is stored")?.all(Subject::User, user))
 }
 
 impl Erasure {

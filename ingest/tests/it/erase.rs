@@ -156,6 +156,28 @@ async fn who_goes_on_listening_is_forgotten_whole_and_the_audit_holds() {
     assert_eq!(told.verdict, Grade::Holds, "{told}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn erasures_at_the_same_time_each_count_their_own() {
+    let stack = Stack::new().await;
+    let (ingest, _sink) = (stack.ingest(&[]).await, stack.sink(&[]).await);
+    let users = ["anna", "bert", "cleo"];
+    let of = |user: &'static str| (0..10).map(move |_| played(Some(user), user, user));
+    let all: Vec<Value> = users.into_iter().flat_map(of).collect();
+    assert_eq!(post(&ingest, &json!(all)).await.status, 202);
+    stack.until("SELECT count() FROM events", 30).await;
+    let proofs = futures_util::future::join_all(users.map(|user| erase(&stack, user))).await;
+    for proof in proofs {
+        let events = proof.counts.iter().find(|count| count.table == "events").map(|count| count.rows);
+        assert_eq!((events, proof.complete), (Some(10), true), "{proof}");
+    }
+    // One listener twice at once: the second finds nothing.
+    let again = futures_util::future::join(erase(&stack, "anna"), erase(&stack, "anna")).await;
+    assert!(again.0.complete && again.1.complete);
+    assert_eq!(stack.number("SELECT count() FROM erased").await, 30);
+    let told = audit(&stack).await;
+    assert_eq!(told.verdict, Grade::Holds, "{told}");
+}
+
 fn played_again(event: &Value) -> Value {
     let mut again = event.clone();
     again["event_id"] = crate::support::event()["event_id"].clone();
