@@ -35,7 +35,7 @@ pub struct Fill {
     pub first: u32,
     /// Where in the first chunk it begins.
     pub base: u64,
-    /// The first chunk that is not its own any more; only shrinks.
+    /// The first chunk that is not its own any more; shrinks, and grows again only where who took over has failed.
     end: AtomicU32,
     /// Whoever is ahead of it waits, however far: the origin sends nothing but the whole.
     patient: bool,
@@ -145,11 +145,20 @@ impl Fill {
         begun_before && (ahead || state.window.iter().any(|(held, _)| *held == chunk))
     }
 
-    /// Another fill takes over from `chunk` on, where that lies ahead.
-    pub fn give_up_from(&self, chunk: u32) {
-        if chunk > self.state().at {
-            self.end.fetch_min(chunk, Relaxed);
+    /// Another fill takes over from `chunk` on, where that lies ahead: where this one would have ended.
+    #[must_use]
+    pub fn give_up_from(&self, chunk: u32) -> Option<u32> {
+        let state = self.state();
+        if chunk <= state.at {
+            return None;
         }
+        Some(self.end.fetch_min(chunk, Relaxed)).filter(|before| *before > chunk)
+    }
+
+    /// The other one has failed: this one goes on to where it would have ended, if it is not there yet.
+    pub fn go_on_after(&self, chunk: u32, before: u32) {
+        // Not where a third one has taken over from earlier on.
+        let _ = self.end.compare_exchange(chunk, before, Relaxed, Relaxed);
     }
 
     /// The first chunk of `range` that this fill is going to bring.
@@ -331,10 +340,14 @@ mod tests {
         assert!(fill.serves(0, 0) && fill.serves(1, 9) && !fill.serves(2, 0));
         assert!(Fill::new(0, 10, true).serves(9, 0));
         assert_eq!(fill.first_ahead(5..20), Some(5));
-        fill.give_up_from(4);
+        assert_eq!(fill.give_up_from(4), Some(10));
         assert_eq!((fill.end(), fill.first_ahead(5..20), fill.first_ahead(0..20)), (4, None, Some(0)));
-        fill.give_up_from(0);
+        assert_eq!((fill.give_up_from(0), fill.give_up_from(7)), (None, None));
         assert_eq!(fill.end(), 4, "the chunk under way stays its own");
+        fill.go_on_after(6, 10);
+        assert_eq!(fill.end(), 4, "another has taken over since");
+        fill.go_on_after(4, 10);
+        assert_eq!(fill.end(), 10);
     }
 
     #[test]

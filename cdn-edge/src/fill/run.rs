@@ -76,13 +76,14 @@ pub fn start(
     // Where what lies before is held, the rest is asked for; else the whole chunk, which the disk can keep.
     let begin = if held.is_some_and(|part| part.end() == offset) { position } else { u64::from(chunk) * CHUNK };
     // First the fills behind us end here, then what is left of the others bounds us.
-    running.iter().for_each(|fill| fill.give_up_from(chunk));
+    let cut: Vec<_> =
+        running.iter().filter_map(|fill| Some(Cut { before: fill.give_up_from(chunk)?, fill: fill.clone() })).collect();
     let end = run_end(library, object, chunk..u32::try_from(wanted.end.div_ceil(CHUNK)).unwrap_or(u32::MAX), &running);
     let fill = Arc::new(Fill::new(begin, end, object.ignores_ranges()));
     running.push(fill.clone());
     drop(running);
     let (library, object, begun, asking) = (library.clone(), object.clone(), fill.clone(), asking.cloned());
-    library.background.clone().spawn(async move { fetch(&library, &object, &begun, asking.as_deref()).await });
+    library.background.clone().spawn(async move { fetch(&library, &object, &begun, cut, asking.as_deref()).await });
     Ok(Some((fill, true)))
 }
 
@@ -94,11 +95,20 @@ fn run_end(library: &Library, object: &Object, wanted: Range<u32>, running: &[Ar
     (first + 1..taken).find(|&chunk| library.cache.holds(object, chunk)).unwrap_or(taken)
 }
 
-async fn fetch(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>, asking: Option<&HeaderMap>) {
+/// A fill that was to end where another begins.
+struct Cut {
+    fill: Arc<Fill>,
+    before: u32,
+}
+
+async fn fetch(library: &Library, object: &Arc<Object>, fill: &Arc<Fill>, cut: Vec<Cut>, asking: Option<&HeaderMap>) {
     let _ending = begin(library, object, fill);
     let outcome = match library.ask_for_part(object, fill.start()..fill.end_byte(), asking, &[]).await {
         Ok(source) => bring(library, object, fill, source, asking).await,
-        Err(error) => Err(error),
+        Err(error) => {
+            cut.into_iter().for_each(|Cut { fill: behind, before }| behind.go_on_after(fill.first, before));
+            Err(error)
+        }
     };
     conclude(library, object, fill, outcome);
 }

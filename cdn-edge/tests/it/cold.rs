@@ -77,6 +77,23 @@ async fn a_seek_ahead_of_a_fill_is_served_at_once_and_joined() {
 }
 
 #[tokio::test]
+async fn a_seek_that_fails_takes_nothing_from_who_listens_already() {
+    let (origin, pieces) = (Origin::start().await, Arc::new(Semaphore::new(1)));
+    let bytes = noise(3, 12 * CHUNK);
+    origin.put("song", Act { pieces: Some(pieces.clone()), ..Act::of(bytes.clone()) });
+    let stage = Stage::before(&origin, |_| ()).await;
+    let url = stage.at("song");
+    let mut first = open(http::Method::GET, &url, &[]).await;
+    assert_eq!(first.at_least(PIECE).await, bytes[..PIECE]);
+    origin.change("song", |act| act.status = Some(500));
+    assert_eq!(get_range(&url, &format!("bytes={}-", 8 * CHUNK)).await.status, 502);
+    pieces.add_permits(12 * CHUNK / PIECE);
+    let rest = first.rest().await.unwrap();
+    assert_eq!([&bytes[..PIECE], &rest].concat(), bytes);
+    assert_eq!(origin.asked().len(), 2);
+}
+
+#[tokio::test]
 async fn a_slow_reader_holds_nobody_back() {
     let origin = Origin::start().await;
     let bytes = noise(4, 24 << 20);
