@@ -1,10 +1,12 @@
 //! Whether an answer may be stored in a shared cache (RFC 9111, section 3), and what of it.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 
 use crate::directives::ResponseDirectives;
 use crate::freshness::{Policy, is_heuristic};
-use crate::vary;
+use crate::{forward, vary};
 
 /// Of the request, what decides.
 #[derive(Debug, Clone, Copy)]
@@ -114,11 +116,31 @@ fn is_understood(status: StatusCode) -> bool {
 /// What is left out of what is stored, beside what belongs to one connection: the fields that
 /// `no-cache` and `private` name, for they must not be used again unasked (section 5.2.2).
 pub fn strip(headers: &mut HeaderMap, said: &ResponseDirectives) {
-    for name in said.no_cache.fields().iter().chain(said.private.fields()) {
+    for name in named(said) {
         headers.remove(name);
     }
     const NEVER: [HeaderName; 2] = [header::PROXY_AUTHENTICATE, HeaderName::from_static("proxy-authentication-info")];
     NEVER.iter().for_each(|name| drop(headers.remove(name)));
+}
+
+/// Those of them that [`strip`] leaves out by name: whoever asked gets them all the same.
+#[must_use]
+pub fn for_one(headers: &HeaderMap, said: &ResponseDirectives) -> Option<Arc<HeaderMap>> {
+    const OURS: [HeaderName; 5] =
+        [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::DATE, header::TRAILER];
+    let mut named = named(said).filter(|name| !OURS.contains(name));
+    let first = named.find(|name| headers.contains_key(*name))?;
+    let (mut all, mut own) = (headers.clone(), HeaderMap::new());
+    forward::end_to_end(&mut all);
+    for name in std::iter::once(first).chain(named) {
+        own.extend(all.get_all(name).iter().map(|value| (name.clone(), value.clone())));
+        all.remove(name);
+    }
+    Some(Arc::new(own))
+}
+
+fn named(said: &ResponseDirectives) -> impl Iterator<Item = &HeaderName> {
+    said.no_cache.fields().iter().chain(said.private.fields())
 }
 
 #[cfg(test)]

@@ -105,7 +105,7 @@ pub async fn run(config: &Config, hours: Hours) -> anyhow::Result<Audit> {
     let mut before = Erasing::now(&store, &listens, hours).await?;
     let mut earlier = None;
     for _ in 1..LOOKS {
-        let audit = look(config, &store, hours).await?;
+        let audit = look(config, &store, &listens, hours).await?;
         if audit.verdict != Grade::Off {
             return Ok(audit);
         }
@@ -118,14 +118,14 @@ pub async fn run(config: &Config, hours: Hours) -> anyhow::Result<Audit> {
         (before, earlier) = (after, off);
         tokio::time::sleep(BETWEEN).await;
     }
-    let mut audit = look(config, &store, hours).await?;
+    let mut audit = look(config, &store, &listens, hours).await?;
     if audit.verdict == Grade::Off && !Erasing::now(&store, &listens, hours).await?.is_none_since(before) {
         audit.leave_open();
     }
     Ok(audit)
 }
 
-async fn look(config: &Config, store: &Store, hours: Hours) -> anyhow::Result<Audit> {
+async fn look(config: &Config, store: &Store, listens: &str, hours: Hours) -> anyhow::Result<Audit> {
     let at = Timestamp::now();
     let mut findings = Vec::new();
     // In this order: what a tally speaks of was in Kafka before it, so the sink gets there soon.
@@ -138,14 +138,13 @@ async fn look(config: &Config, store: &Store, hours: Hours) -> anyhow::Result<Au
         topic.judge(&mut findings);
         topics.push(topic);
     }
-    let listens = Stream::ALL[0].topic.name(&config.kafka.topic_prefix);
-    let instances = instances::audit(store, &listens, &tallies, hours).await?;
+    let instances = instances::audit(store, listens, &tallies, hours).await?;
     for instance in &instances {
         instance.judge(reached.caught_up, &mut findings);
     }
     let views = views::audit(store, &topics, hours).await?;
     let is_off = views.iter().any(|view| view.hours_off > 0);
-    let erasing = is_off && Erasing::now(store, &listens, hours).await?.is_under_way();
+    let erasing = is_off && Erasing::now(store, listens, hours).await?.is_under_way();
     for view in &views {
         view.judge(reached.caught_up, erasing, &mut findings);
     }

@@ -83,11 +83,11 @@ pub(crate) struct Erasure {
 /// does the rest.
 pub async fn run(config: &Config, user: &str) -> anyhow::Result<Proof> {
     ensure!(!user.is_empty(), "a listener's name is needed");
-    let erased_at = Timestamp::now();
     let pool = service::postgres::pool(&config.postgres)?;
     let pseudonyms = privacy::read(&pool).await.context("cannot tell how the listener is stored")?;
     let hashes = pseudonyms.all(Subject::User, user);
     let _turn = turn::take(&pool).await?;
+    let erased_at = Timestamp::now();
     let store = Store::new(&config.clickhouse);
     let listens = Topic::Listens.name(&config.kafka.topic_prefix);
     let mut erasure = Erasure { id: Uuid::nil(), listens, hashes, unsettled: String::new() };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use wire::Timestamp;
 
 use super::open::{Forward, Hold, How, OpenError, Opened, Outcome};
@@ -17,9 +17,9 @@ use crate::key::KeyRef;
 use crate::object::chunks::MOST;
 use crate::object::{CHUNK, Description, Head, Object};
 use crate::origin::{Answer, Ask, ContentRange, OF_THE_CONTENT, OriginError};
-use crate::storable::{Asked, NotStored, is_about_the_request, storable, strip};
+use crate::storable::{Asked, NotStored, for_one, is_about_the_request, storable, strip};
 use crate::vary::Selectors;
-use crate::{cmsd, forward, vary, version};
+use crate::{cmsd, vary, version};
 
 /// How long a stale object is served without asking an origin that has just failed.
 const EXCUSED_MS: i64 = 2000;
@@ -387,21 +387,6 @@ impl Library {
             }
         }
     }
-}
-
-/// The fields that `no-cache` and `private` name and that are not held: whoever asked gets them (RFC 9111, section 5.2.2).
-fn for_one(headers: &HeaderMap, said: &ResponseDirectives) -> Option<Arc<HeaderMap>> {
-    const OURS: [HeaderName; 5] =
-        [header::AGE, header::CONTENT_LENGTH, header::CONTENT_RANGE, header::DATE, header::TRAILER];
-    let mut named = said.no_cache.fields().iter().chain(said.private.fields()).filter(|name| !OURS.contains(name));
-    let first = named.find(|name| headers.contains_key(*name))?;
-    let (mut all, mut own) = (headers.clone(), HeaderMap::new());
-    forward::end_to_end(&mut all);
-    for name in std::iter::once(first).chain(named) {
-        own.extend(all.get_all(name).iter().map(|value| (name.clone(), value.clone())));
-        all.remove(name);
-    }
-    Some(Arc::new(own))
 }
 
 /// Of the request, what decides whether its answer may be stored.

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 
-use crate::client::{get, get_range, open};
+use crate::client::{Streaming, get, get_range, open};
 use crate::origin::{Act, Origin, PIECE};
 use crate::stage::{CHUNK, Stage, eventually, noise};
 
@@ -53,8 +54,17 @@ async fn a_cold_range_asks_for_its_chunks_and_no_more() {
     assert_eq!(gaps, vec![0..3 * CHUNK as u64, 6 * CHUNK as u64..bytes.len() as u64]);
 }
 
-#[tokio::test]
-async fn a_seek_ahead_of_a_fill_is_served_at_once_and_joined() {
+/// A song of twelve chunks whose first piece has come to a listener; its fill waits for permits.
+struct Begun {
+    origin: Origin,
+    bytes: Bytes,
+    pieces: Arc<Semaphore>,
+    url: String,
+    first: Streaming,
+    _stage: Stage,
+}
+
+async fn begun() -> Begun {
     let (origin, pieces) = (Origin::start().await, Arc::new(Semaphore::new(1)));
     let bytes = noise(3, 12 * CHUNK);
     origin.put("song", Act { pieces: Some(pieces.clone()), ..Act::of(bytes.clone()) });
@@ -62,14 +72,19 @@ async fn a_seek_ahead_of_a_fill_is_served_at_once_and_joined() {
     let url = stage.at("song");
     let mut first = open(http::Method::GET, &url, &[]).await;
     assert_eq!(first.at_least(PIECE).await, bytes[..PIECE]);
+    Begun { origin, bytes, pieces, url, first, _stage: stage }
+}
+
+#[tokio::test]
+async fn a_seek_ahead_of_a_fill_is_served_at_once_and_joined() {
+    let Begun { origin, bytes, pieces, url, first, _stage } = begun().await;
     // The first fill waits for permits; what comes now comes by the seek's own request.
-    let held = pieces.clone();
     origin.change("song", |act| act.pieces = None);
     let from = 8 * CHUNK + 5;
     let seek = get_range(&url, &format!("bytes={from}-")).await;
     assert_eq!(seek.bytes(), &bytes[from..]);
     assert_eq!(origin.asked()[1].1, Some(8 * CHUNK as u64..bytes.len() as u64));
-    held.add_permits(8 * CHUNK / PIECE - 1);
+    pieces.add_permits(8 * CHUNK / PIECE - 1);
     // Permits for the first 8 chunks and no more: the rest must come from the second fill.
     let rest = first.rest().await.unwrap();
     assert_eq!([&bytes[..PIECE], &rest].concat(), bytes);
@@ -78,13 +93,7 @@ async fn a_seek_ahead_of_a_fill_is_served_at_once_and_joined() {
 
 #[tokio::test]
 async fn a_seek_that_fails_takes_nothing_from_who_listens_already() {
-    let (origin, pieces) = (Origin::start().await, Arc::new(Semaphore::new(1)));
-    let bytes = noise(3, 12 * CHUNK);
-    origin.put("song", Act { pieces: Some(pieces.clone()), ..Act::of(bytes.clone()) });
-    let stage = Stage::before(&origin, |_| ()).await;
-    let url = stage.at("song");
-    let mut first = open(http::Method::GET, &url, &[]).await;
-    assert_eq!(first.at_least(PIECE).await, bytes[..PIECE]);
+    let Begun { origin, bytes, pieces, url, first, _stage } = begun().await;
     origin.change("song", |act| act.status = Some(500));
     assert_eq!(get_range(&url, &format!("bytes={}-", 8 * CHUNK)).await.status, 502);
     pieces.add_permits(12 * CHUNK / PIECE);

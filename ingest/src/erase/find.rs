@@ -15,8 +15,8 @@ impl Erasure {
     }
 
     /// The listener's plays: those that name them, and in their sessions those that name nobody, also where what named
-    /// the listener has gone already. Each whole or not
-    /// at all: where the sink has not settled all events of a play, it waits.
+    /// the listener has gone already. Each whole or not at all: where the sink has not settled all events of a play, it
+    /// waits.
     pub(super) fn plays(&self) -> String {
         format!("{} AND NOT max({})", self.all_plays(), self.unsettled)
     }

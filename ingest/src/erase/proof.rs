@@ -39,8 +39,7 @@ impl Proof {
 
     /// What an erasure that was cut off had begun to take, its continuation tells as well.
     pub(super) fn at_least(&mut self, table: &str, rows: u64) {
-        let told = self.counts.iter().find(|count| count.table == table).map_or(0, |count| count.rows);
-        self.add(table, rows.saturating_sub(told));
+        self.add(table, rows.saturating_sub(self.rows(table)));
     }
 
     pub(super) fn add(&mut self, table: &str, rows: u64) {
@@ -48,6 +47,12 @@ impl Proof {
             Some(count) => count.rows += rows,
             None => self.counts.push(Count { table: table.to_owned(), rows }),
         }
+    }
+
+    /// Of a table, or of a blanked column.
+    #[must_use]
+    pub fn rows(&self, table: &str) -> u64 {
+        self.counts.iter().find(|count| count.table == table).map_or(0, |count| count.rows)
     }
 
     #[must_use]

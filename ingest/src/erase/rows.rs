@@ -14,8 +14,7 @@ pub(super) async fn write_down(store: &Store, erasure: &Erasure) -> anyhow::Resu
     let plays = erasure.plays();
     let events = format!(
         "{insert} SELECT '{listens}', _partition, _offset, received_at, ingest_id, ingest_seq, event_id, 'events', '{id}', {SESSION} \
-         FROM events WHERE ({}) IN ({plays}) AND NOT ({})",
-        PLAY,
+         FROM events WHERE ({PLAY}) IN ({plays}) AND NOT ({})",
         erasure.written_down("events")
     );
     store.run("write down the listener's events", &events).await?;
