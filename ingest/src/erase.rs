@@ -46,6 +46,7 @@ use crate::privacy::{self, Subject};
 pub use proof::{Count, Proof};
 pub use remains::Remains;
 
+use rows::Taken;
 use store::Store;
 use unsettled::Unsettled;
 
@@ -89,6 +90,7 @@ pub async fn run(config: &Config, user: &str) -> anyhow::Result<Proof> {
     let _turn = turn::take(&pool).await?;
     let erased_at = Timestamp::now();
     let store = Store::new(&config.clickhouse);
+    store.end_cut_off().await?;
     let listens = Topic::Listens.name(&config.kafka.topic_prefix);
     let mut erasure = Erasure { id: Uuid::nil(), listens, hashes, unsettled: String::new() };
     let earlier = proof::earlier(&store, &erasure.hashes_sql()).await?;
@@ -110,10 +112,10 @@ pub async fn run(config: &Config, user: &str) -> anyhow::Result<Proof> {
             break;
         }
     }
-    if proof.complete {
-        for table in rows::TABLES {
-            proof.at_least(table, rows::written(&store, &erasure, table).await?);
-        }
+    for table in rows::TABLES {
+        let (written, left) =
+            (rows::written(&store, &erasure, table).await?, rows::left(&store, &erasure, table).await?);
+        proof.add(table, (earlier.left(table) + written).saturating_sub(left), left);
     }
     proof.remains = remains::ask(&config.kafka, &store, caught_up, waiting, &proof).await?;
     if proof.total() > 0 || (proof.complete && proof.earlier.is_none()) {
@@ -123,24 +125,29 @@ pub async fn run(config: &Config, user: &str) -> anyhow::Result<Proof> {
 }
 
 impl Erasure {
-    /// The same for an erasure that was cut off before it had a proof, and for the run that finishes it.
+    /// The same for an erasure that was cut off before it had a proof, and for the run that finishes it, though the key
+    /// was rotated meanwhile: the oldest hash stays.
     fn id(&self, times: u64) -> Uuid {
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {times}", self.hashes.join(" ")).as_bytes())
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{} {times}", self.hashes[0]).as_bytes())
     }
 
-    /// One look at everything; how many rows it took. Everything that leads from a play to what else is touched is
-    /// done while the events are still there, and they go last.
+    /// One look at everything; how many rows it took, of whomever. Everything that leads from a play to what else is
+    /// touched is done while the events are still there, and they go last.
     async fn pass(&self, store: &Store, waiting: u64, proof: &mut Proof) -> anyhow::Result<u64> {
-        let before = proof.total();
         rows::write_down(store, self).await?;
-        proof.add("deliveries.client_net", rows::blank(store, self, "deliveries").await?);
-        proof.add("decisions.client_net", rows::blank(store, self, "decisions").await?);
-        for (target, taken) in targets::clean(store, self, waiting).await? {
-            proof.add(&target, taken);
+        let mut taken = vec![
+            ("deliveries.client_net".to_owned(), rows::blank(store, self, "deliveries").await?),
+            ("decisions.client_net".to_owned(), rows::blank(store, self, "decisions").await?),
+        ];
+        taken.extend(targets::clean(store, self, waiting).await?);
+        let mut all = 0;
+        for (place, Taken { all: rows, theirs }) in taken {
+            all += rows;
+            proof.add(&place, theirs, 0);
         }
         for table in rows::TABLES {
-            proof.add(table, rows::delete(store, self, table).await?);
+            all += rows::delete(store, self, table).await?;
         }
-        Ok(proof.total() - before)
+        Ok(all)
     }
 }

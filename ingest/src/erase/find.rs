@@ -8,6 +8,16 @@ pub(super) const PLAY: &str = "app, session_id, track_id, play_id";
 /// A session as `erased` keeps it.
 pub(super) const SESSION: &str = "sipHash64(app, session_id)";
 
+/// By whose erasures rows were written down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// This listener's: the one under way, and those of which there are proofs.
+    Theirs,
+    /// What was left written down is finished by any erasure, though it counts for its own listener only: after a
+    /// key is gone, nobody can tell whose it was.
+    Anyone,
+}
+
 impl Erasure {
     /// `'1:abc', '2:def'`
     pub(super) fn hashes_sql(&self) -> String {
@@ -31,8 +41,18 @@ impl Erasure {
         format!(
             "SELECT {PLAY} FROM events WHERE (app, session_id) IN \
              (SELECT app, session_id FROM events WHERE user_id IN ({hashes})) \
-             OR {SESSION} IN (SELECT session FROM erased WHERE topic = '{listens}' AND session != 0) \
-             GROUP BY {PLAY} HAVING (max(user_id IN ({hashes})) OR max(user_id) = '')"
+             OR {SESSION} IN (SELECT session FROM erased WHERE topic = '{listens}' AND session != 0 AND {}) \
+             GROUP BY {PLAY} HAVING (max(user_id IN ({hashes})) OR max(user_id) = '')",
+            self.theirs()
+        )
+    }
+
+    /// Rows of `erased` that are of this listener's erasures.
+    fn theirs(&self) -> String {
+        format!(
+            "(erasure_id = '{}' OR erasure_id IN (SELECT erasure_id FROM erasures WHERE hasAny(user_hashes, [{}])))",
+            self.id,
+            self.hashes_sql()
         )
     }
 
@@ -41,15 +61,24 @@ impl Erasure {
         format!("({PLAY}) NOT IN (SELECT {PLAY} FROM events WHERE {})", self.unsettled)
     }
 
-    /// Where erased rows of a table lie, by any erasure: one that was cut off is finished by the next. Should a topic
-    /// be made anew, its offsets are others' at other times.
-    pub(super) fn written_down(&self, table: &str) -> String {
+    /// Where erased rows of a table lie. Should a topic be made anew, its offsets are others' at other times.
+    pub(super) fn written_down(&self, table: &str, by: By) -> String {
         let received_at = if table == "events" { "event_ts + toIntervalMillisecond(_delay_ms)" } else { "received_at" };
         format!(
             "(_partition, _offset, {received_at}) IN (SELECT _partition, _offset, received_at FROM erased \
-             WHERE topic = '{}' AND from_table = '{table}')",
-            self.listens
+             WHERE topic = '{}' AND from_table = '{table}'{})",
+            self.listens,
+            if by == By::Theirs { format!(" AND {}", self.theirs()) } else { String::new() }
         )
+    }
+
+    /// Rows of a table that are written down.
+    pub(super) fn lying(&self, table: &str, by: By) -> String {
+        let written = self.written_down(table, by);
+        match table {
+            "events" => written,
+            _ => format!("topic = '{}' AND {written}", self.listens),
+        }
     }
 
     /// Dead letters carry the event as ingest wrote it, if it is one at all.
@@ -59,6 +88,9 @@ impl Erasure {
 
     pub(super) fn repeats(&self) -> String {
         let listens = &self.listens;
-        format!("id IN (SELECT id FROM erased WHERE topic = '{listens}' AND from_table = 'events')")
+        format!(
+            "id IN (SELECT id FROM erased WHERE topic = '{listens}' AND from_table = 'events' AND {})",
+            self.theirs()
+        )
     }
 }

@@ -29,6 +29,8 @@ pub struct Proof {
 pub struct Count {
     pub table: String,
     pub rows: u64,
+    /// Written down and not erased yet: the listener's next proof counts them in.
+    pub left: u64,
 }
 
 impl Proof {
@@ -37,15 +39,13 @@ impl Proof {
         Self { erasure_id, erased_at, user_hashes, counts, complete: false, remains, earlier: None }
     }
 
-    /// What an erasure that was cut off had begun to take, its continuation tells as well.
-    pub(super) fn at_least(&mut self, table: &str, rows: u64) {
-        self.add(table, rows.saturating_sub(self.rows(table)));
-    }
-
-    pub(super) fn add(&mut self, table: &str, rows: u64) {
+    pub(super) fn add(&mut self, table: &str, rows: u64, left: u64) {
         match self.counts.iter_mut().find(|count| count.table == table) {
-            Some(count) => count.rows += rows,
-            None => self.counts.push(Count { table: table.to_owned(), rows }),
+            Some(count) => {
+                count.rows += rows;
+                count.left = left;
+            }
+            None => self.counts.push(Count { table: table.to_owned(), rows, left }),
         }
     }
 
@@ -61,22 +61,28 @@ impl Proof {
     }
 }
 
-/// How often this listener was erased before, and when last.
+/// How often this listener was erased before, when last, and what was left then.
 #[derive(Debug, Row, Deserialize)]
 pub(super) struct Earlier {
     pub(super) times: u64,
     last: i64,
+    left: Vec<(String, u64)>,
 }
 
 impl Earlier {
     pub(super) fn last(&self) -> Option<Timestamp> {
         Timestamp::from_millis(self.last).filter(|_| self.times > 0)
     }
+
+    pub(super) fn left(&self, table: &str) -> u64 {
+        self.left.iter().find(|(name, _)| name == table).map_or(0, |(_, left)| *left)
+    }
 }
 
 pub(super) async fn earlier(store: &Store, hashes: &str) -> anyhow::Result<Earlier> {
     let sql = format!(
-        "SELECT count() AS times, toUnixTimestamp64Milli(max(erased_at)) AS last FROM erasures \
+        "SELECT count() AS times, toUnixTimestamp64Milli(max(erased_at)) AS last, \
+         argMax(arrayZip(arrayMap(name -> toString(name), `counts.table`), `counts.left`), erased_at) AS left FROM erasures \
          WHERE hasAny(user_hashes, [{hashes}])"
     );
     Ok(store.client().query(&sql).fetch_one().await?)
@@ -86,12 +92,15 @@ pub(super) async fn keep(store: &Store, proof: &Proof) -> anyhow::Result<()> {
     let quoted = |texts: Vec<&str>| texts.iter().map(|text| format!("'{text}'")).collect::<Vec<_>>().join(", ");
     let hashes = quoted(proof.user_hashes.iter().map(String::as_str).collect());
     let tables = quoted(proof.counts.iter().map(|count| count.table.as_str()).collect());
-    let rows = proof.counts.iter().map(|count| format!("toUInt64({})", count.rows)).collect::<Vec<_>>().join(", ");
+    let numbers = |of: fn(&Count) -> u64| {
+        proof.counts.iter().map(|count| format!("toUInt64({})", of(count))).collect::<Vec<_>>().join(", ")
+    };
+    let (rows, left) = (numbers(|count| count.rows), numbers(|count| count.left));
     // Ours to the last letter, but for names of topics.
     let remains = serde_json::to_string(&proof.remains)?.replace('\\', "\\\\").replace('\'', "\\'");
     let sql = format!(
-        "INSERT INTO erasures (erasure_id, erased_at, user_hashes, `counts.table`, `counts.rows`, remains) \
-         SELECT '{}', fromUnixTimestamp64Milli({}, 'UTC'), [{hashes}], [{tables}], [{rows}], '{remains}'",
+        "INSERT INTO erasures (erasure_id, erased_at, user_hashes, `counts.table`, `counts.rows`, `counts.left`, remains) \
+         SELECT '{}', fromUnixTimestamp64Milli({}, 'UTC'), [{hashes}], [{tables}], [{rows}], [{left}], '{remains}'",
         proof.erasure_id,
         proof.erased_at.as_millis()
     );

@@ -1,11 +1,19 @@
 //! Rows of the tables that have a place in Kafka: written down first, then taken.
 
 use super::Erasure;
-use super::find::{PLAY, SESSION};
+use super::find::{By, PLAY, SESSION};
 use super::store::Store;
 
 /// Whose rows are written down, in the order in which they go.
 pub(super) const TABLES: [&str; 3] = ["repeats", "dead_letter", "events"];
+
+/// How many rows went, or lost a column.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Taken {
+    pub(super) all: u64,
+    /// This listener's among them; the others finish erasures of others.
+    pub(super) theirs: u64,
+}
 
 /// Writes down where the listener's rows lie. From here on the erasure can be finished, whatever happens.
 pub(super) async fn write_down(store: &Store, erasure: &Erasure) -> anyhow::Result<()> {
@@ -15,14 +23,14 @@ pub(super) async fn write_down(store: &Store, erasure: &Erasure) -> anyhow::Resu
     let events = format!(
         "{insert} SELECT '{listens}', _partition, _offset, received_at, ingest_id, ingest_seq, event_id, 'events', '{id}', {SESSION} \
          FROM events WHERE ({PLAY}) IN ({plays}) AND NOT ({})",
-        erasure.written_down("events")
+        erasure.written_down("events", By::Anyone)
     );
     store.run("write down the listener's events", &events).await?;
     let repeats = format!(
         "{insert} SELECT topic, _partition, _offset, received_at, ingest_id, ingest_seq, id, 'repeats', '{id}', 0 \
          FROM repeats WHERE topic = '{listens}' AND {} AND NOT ({})",
         erasure.repeats(),
-        erasure.written_down("repeats")
+        erasure.written_down("repeats", By::Anyone)
     );
     store.run("write down the listener's repeats", &repeats).await?;
     let letters = format!(
@@ -30,7 +38,7 @@ pub(super) async fn write_down(store: &Store, erasure: &Erasure) -> anyhow::Resu
          JSONExtractUInt(payload, 'ingest_seq'), toUUIDOrZero(JSONExtractString(payload, 'event', 'event_id')), \
          'dead_letter', '{id}', 0 FROM dead_letter WHERE topic = '{listens}' AND {} AND NOT ({})",
         erasure.letters(),
-        erasure.written_down("dead_letter")
+        erasure.written_down("dead_letter", By::Anyone)
     );
     store.run("write down the listener's dead letters", &letters).await
 }
@@ -45,12 +53,18 @@ pub(super) async fn written(store: &Store, erasure: &Erasure, table: &str) -> an
     store.number("what was written down", &sql).await
 }
 
+/// How many rows of a table were written down for this listener, ever, and are still there.
+pub(super) async fn left(store: &Store, erasure: &Erasure, table: &str) -> anyhow::Result<u64> {
+    let found = erasure.lying(table, By::Theirs);
+    store.number("what is left", &format!("SELECT uniqExact(_partition, _offset) FROM {table} WHERE {found}")).await
+}
+
 /// Takes the rows that are written down: out of sight at once, and then off the disk.
 pub(super) async fn delete(store: &Store, erasure: &Erasure, table: &str) -> anyhow::Result<u64> {
-    let condition = match table {
-        "events" => format!("{} AND {}", erasure.written_down(table), erasure.settled()),
-        _ => format!("topic = '{}' AND {}", erasure.listens, erasure.written_down(table)),
-    };
+    let mut condition = erasure.lying(table, By::Anyone);
+    if table == "events" {
+        condition = format!("{condition} AND {}", erasure.settled());
+    }
     take(store, table, &condition).await
 }
 
@@ -67,30 +81,35 @@ pub(super) async fn take(store: &Store, table: &str, condition: &str) -> anyhow:
 }
 
 /// Takes the network, and what the player said, out of what the listener's events were delivered and decided by.
-pub(super) async fn blank(store: &Store, erasure: &Erasure, table: &str) -> anyhow::Result<u64> {
-    let written = erasure.written_down("events");
-    let decided = format!(
-        "decision_id IN (SELECT assumeNotNull(decision_id) FROM events WHERE decision_id IS NOT NULL AND {written})"
-    );
-    let (told, whose, blank) = match table {
-        // A player that speaks CMCD names its session there, with or without a decision.
+pub(super) async fn blank(store: &Store, erasure: &Erasure, table: &str) -> anyhow::Result<Taken> {
+    let (told, blank) = match table {
         "deliveries" => (
             "(client_net != '' OR notEmpty(cmcd))",
-            format!("({decided} OR cmcd['sid'] IN (SELECT session_id FROM events WHERE {written}))"),
             "client_net = '', cmcd = CAST(map(), 'Map(LowCardinality(String), String)')",
         ),
-        _ => ("client_net != ''", decided, "client_net = ''"),
+        _ => ("client_net != ''", "client_net = ''"),
     };
-    let condition = format!("{told} AND {whose}");
-    let count = format!("SELECT count() FROM {table} WHERE {condition}");
-    let found = store.number(&format!("networks in {table}"), &count).await?;
-    if found > 0 {
-        store
-            .run(
-                &format!("blank networks in {table}"),
-                &format!("ALTER TABLE {table} UPDATE {blank} WHERE {condition}"),
-            )
-            .await?;
+    let whose = |by| {
+        let written = erasure.written_down("events", by);
+        let decided = format!(
+            "decision_id IN (SELECT assumeNotNull(decision_id) FROM events WHERE decision_id IS NOT NULL AND {written})"
+        );
+        match table {
+            // A player that speaks CMCD names its session there, with or without a decision.
+            "deliveries" => {
+                format!("{told} AND ({decided} OR cmcd['sid'] IN (SELECT session_id FROM events WHERE {written}))")
+            }
+            _ => format!("{told} AND {decided}"),
+        }
+    };
+    let count = |by| format!("SELECT count() FROM {table} WHERE {}", whose(by));
+    let what = format!("networks in {table}");
+    let all = store.number(&what, &count(By::Anyone)).await?;
+    if all == 0 {
+        return Ok(Taken::default());
     }
-    Ok(found)
+    let theirs = store.number(&what, &count(By::Theirs)).await?;
+    let sql = format!("ALTER TABLE {table} UPDATE {blank} WHERE {}", whose(By::Anyone));
+    store.run(&format!("blank {what}"), &sql).await?;
+    Ok(Taken { all, theirs })
 }

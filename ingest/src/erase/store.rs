@@ -14,7 +14,11 @@ pub(crate) struct Store {
 /// Rewriting 13 months of parts takes minutes; an hour without an answer is a failure.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-const SETTINGS: [(&str, &str); 8] = [
+/// By which an erasure's statements are known.
+const COMMENT: &str = "tonearm erase";
+
+const SETTINGS: [(&str, &str); 9] = [
+    ("log_comment", COMMENT),
     // Return when it is done, on every replica.
     ("mutations_sync", "2"),
     ("lightweight_deletes_sync", "2"),
@@ -41,6 +45,15 @@ impl Store {
 
     pub(crate) fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Ends what ClickHouse still does for an erasure that was cut off: it would write down what we do.
+    pub(super) async fn end_cut_off(&self) -> anyhow::Result<()> {
+        let sql = format!(
+            "KILL QUERY WHERE current_database = currentDatabase() AND query_kind != 'KillQuery' \
+             AND Settings['log_comment'] = '{COMMENT}' SYNC"
+        );
+        self.run("end what an erasure that was cut off has under way", &sql).await
     }
 
     pub(crate) async fn run(&self, what: &str, sql: &str) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! One erasure at a time: two would each count what the other takes.
+//! One erasure at a time: two would each write down, and count, what the other takes.
 
 use std::time::Duration;
 

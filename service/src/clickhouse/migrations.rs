@@ -21,6 +21,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0011_dead_letter_replays.sql", include_str!("../../../migrations/clickhouse/0011_dead_letter_replays.sql")),
     ("0012_arrivals.sql", include_str!("../../../migrations/clickhouse/0012_arrivals.sql")),
     ("0013_erased_sessions.sql", include_str!("../../../migrations/clickhouse/0013_erased_sessions.sql")),
+    ("0014_erasures_left.sql", include_str!("../../../migrations/clickhouse/0014_erasures_left.sql")),
 ];
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
