@@ -26,8 +26,8 @@
 //!
 //! Not promised: interim answers (1xx) reach who reads over HTTP/1.1 alone, for hyper's server cannot send them; connections are
 //! not upgraded; trailers are passed on but not stored; parts of a chunk live in memory only, so a
-//! restart forgets them; a kill loses the delivery records of its last 10 ms and of answers under way; of an origin's answer without a strong validator nothing more can be
-//! fetched, so a part of it that was lost is an error to whoever is reading and a miss to the next; the
+//! restart forgets them; a loss of power loses the delivery records of its last 10 ms and of answers under way; of an
+//! origin's answer without a strong validator nothing more can be fetched, so a part of it that was lost is an error to whoever is reading and a miss to the next; the
 //! rest of an object that an origin gives only to some clients (`Authorization`, cookies) cannot be
 //! fetched on their behalf. When neither memory nor disk keeps a chunk, a reader more than 2 MiB
 //! behind asks the origin for it again.

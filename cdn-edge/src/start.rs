@@ -19,6 +19,7 @@ use crate::admin::{self, drain::Drain};
 use crate::cache::{self, Cache, restore};
 use crate::config::Config;
 use crate::delivery::keeper::{Keeper, Spool};
+use crate::delivery::notes::Notes;
 use crate::delivery::sender::Sender;
 use crate::delivery::transcript::Deliveries;
 use crate::delivery::{QUEUE, Record};
@@ -225,12 +226,19 @@ async fn deliveries(
 ) -> anyhow::Result<(Deliveries, Option<JoinHandle<()>>)> {
     let edge = &config.edge;
     if edge.ingest.is_empty() {
-        return Ok((Deliveries::new(None, metrics.clone()), None));
+        return Ok((Deliveries::new(None, None, metrics.clone()), None));
     }
     let (dir, max) = (edge.spool_dir(), edge.spool_max.as_u64());
-    let spool =
-        tokio::task::spawn_blocking(move || Spool::open(&dir, max)).await.context("opening the spool panicked")?;
-    let spool = Arc::new(spool?);
+    let open = move || anyhow::Ok((Spool::open(&dir, max)?, Notes::open(&dir)));
+    let (spool, notes) = tokio::task::spawn_blocking(open).await.context("opening the spool panicked")??;
+    let spool = Arc::new(spool);
+    let (notes, left) = match notes {
+        Ok((notes, left)) => (Some(notes), left),
+        Err(error) => {
+            tracing::warn!(%error, "answers under way cannot be noted: a kill of this process loses their records");
+            (None, Vec::new())
+        }
+    };
     let (queue, records) = mpsc::channel::<Record>(QUEUE);
     let (direct, unkept) = mpsc::channel(1);
     let keeper = Keeper {
@@ -242,7 +250,7 @@ async fn deliveries(
         metrics: metrics.clone(),
     };
     let thread = std::thread::Builder::new().name("deliveries".into());
-    thread.spawn(move || keeper.run(records)).context("cannot start the thread that keeps delivery records")?;
+    thread.spawn(move || keeper.run(left, records)).context("cannot start the thread that keeps delivery records")?;
     let sender = Sender {
         spool,
         direct: unkept,
@@ -252,7 +260,7 @@ async fn deliveries(
         metrics: metrics.clone(),
     };
     let sending = tokio::spawn(sender.run(give_up.clone()));
-    Ok((Deliveries::new(Some(queue), metrics.clone()), Some(sending)))
+    Ok((Deliveries::new(Some(queue), notes, metrics.clone()), Some(sending)))
 }
 
 /// One reporter, and one sender a router.

@@ -9,14 +9,16 @@ use service::Health;
 use service::health::Status;
 use service::journal::{Journal, Pen, record};
 use tokio::sync::{Notify, mpsc};
+use wire::delivery::Delivery;
 use wire::topic::Topic;
 use wire::{EdgeId, PopId};
 
 use super::Record;
+use super::notes::Note;
 use crate::metrics::Metrics;
 
-/// How long the first of a group waits for others, and how many there may be. A kill loses the records
-/// of this time.
+/// How long the first of a group waits for others, and how many there may be. A loss of power loses the records of
+/// this time.
 const GATHER: Duration = Duration::from_millis(10);
 const GROUP: usize = 2000;
 
@@ -57,26 +59,46 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Keeps records until nobody is left to make any.
-    pub fn run(self, mut queue: mpsc::Receiver<Record>) {
+    /// Keeps what an earlier process left in its notes, and then records until nobody is left to make any.
+    pub fn run(self, left: Vec<Note>, mut queue: mpsc::Receiver<Record>) {
         let mut pen = Pen::default();
+        self.keep_left(&mut pen, left);
         while let Some(first) = queue.blocking_recv() {
             std::thread::sleep(GATHER);
-            let mut group: Vec<Bytes> = self.payload(first).into_iter().collect();
-            while group.len() < GROUP
+            let mut records = vec![first];
+            while records.len() < GROUP
                 && let Ok(record) = queue.try_recv()
             {
-                group.extend(self.payload(record));
+                records.push(record);
             }
+            let told = |record: &Record| self.payload(record.told().into_delivery(&self.edge, &self.pop));
+            let group: Vec<Bytes> = records.iter().filter_map(told).collect();
             if !group.is_empty() {
                 self.keep(&mut pen, group);
+            }
+            // Only now: with them go their notes.
+            drop(records);
+        }
+    }
+
+    fn keep_left(&self, pen: &mut Pen, mut left: Vec<Note>) {
+        if left.is_empty() {
+            return;
+        }
+        tracing::info!(answers = left.len(), "answers were under way when an earlier process was killed");
+        while !left.is_empty() {
+            let notes: Vec<Note> = left.drain(..left.len().min(GROUP)).collect();
+            let told = |note: &Note| self.payload(note.delivery(&self.edge, &self.pop));
+            let group: Vec<Bytes> = notes.iter().filter_map(told).collect();
+            if !group.is_empty() {
+                self.keep(pen, group);
             }
         }
     }
 
-    /// The record as ingest gets it, under the id that it has from now on.
-    fn payload(&self, record: Record) -> Option<Bytes> {
-        let Some(delivery) = record.into_delivery(&self.edge, &self.pop) else {
+    /// The record as ingest gets it.
+    fn payload(&self, delivery: Option<Delivery>) -> Option<Bytes> {
+        let Some(delivery) = delivery else {
             self.metrics.deliveries_unnamed.increment(1);
             return None;
         };

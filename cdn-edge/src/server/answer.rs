@@ -147,6 +147,9 @@ impl Answerer {
             // Another edge's fill: its listeners' deliveries are its to tell.
             answered.transcript = None;
         }
+        if let Some(transcript) = &answered.transcript {
+            self.shared.deliveries.note(transcript);
+        }
         if self.shared.server_timing
             && let Some(transcript) = &answered.transcript
         {

@@ -101,6 +101,9 @@ impl Meter {
             self.counters.body_bytes.fetch_add(body, Relaxed);
             bytes = &bytes[used..];
             if !response.body.is_over() {
+                if let Some(transcript) = &response.transcript {
+                    transcript.sent(response.so_far(false), now);
+                }
                 return;
             }
             if let Some(response) = responses.pop_front() {
@@ -113,9 +116,14 @@ impl Meter {
         let Some(transcript) = &response.transcript else { return };
         self.counters.answered(transcript.cache_status());
         if self.deliveries.wanted() {
-            let sent = Sent { bytes: response.sent, complete, first_byte: response.first_byte };
-            self.deliveries.push(transcript.record(sent, self.tcp.note(), now));
+            self.deliveries.push(transcript.record(response.so_far(complete), self.tcp.note(), now));
         }
+    }
+}
+
+impl Outgoing {
+    fn so_far(&self, complete: bool) -> Sent {
+        Sent { bytes: self.sent, complete, first_byte: self.first_byte }
     }
 }
 

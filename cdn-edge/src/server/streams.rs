@@ -165,10 +165,14 @@ impl Body for Counted {
         match &frame {
             Some(Ok(frame)) => {
                 let len = frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.first.get_or_insert_with(Instant::now);
+                let now = Instant::now();
+                this.first.get_or_insert(now);
                 this.sent += len;
                 this.left = this.left.map(|left| left.saturating_sub(len));
                 this.counters.body_bytes.fetch_add(len, Relaxed);
+                if let Some(transcript) = &this.transcript {
+                    transcript.sent(this.so_far(), now);
+                }
             }
             Some(Err(_)) => {}
             None => this.over = true,
@@ -185,14 +189,18 @@ impl Body for Counted {
     }
 }
 
+impl Counted {
+    fn so_far(&self) -> Sent {
+        Sent { bytes: self.sent, complete: self.over || self.left == Some(0), first_byte: self.first }
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         let Some(transcript) = &self.transcript else { return };
-        let complete = self.over || self.left == Some(0);
         self.counters.answered(transcript.cache_status());
         if self.deliveries.wanted() {
-            let sent = Sent { bytes: self.sent, complete, first_byte: self.first };
-            self.deliveries.push(transcript.record(sent, self.tcp.note(), Instant::now()));
+            self.deliveries.push(transcript.record(self.so_far(), self.tcp.note(), Instant::now()));
         }
     }
 }

@@ -176,7 +176,14 @@ impl Outgoing<'_> {
         if let Some(place) = self.place {
             place.sent(bytes, now);
         }
+        if let Some(transcript) = &self.transcript {
+            transcript.sent(self.so_far(), now);
+        }
         Ok(())
+    }
+
+    fn so_far(&self) -> Sent {
+        Sent { bytes: self.sent, complete: self.complete, first_byte: self.first_byte }
     }
 }
 
@@ -185,8 +192,7 @@ impl Drop for Outgoing<'_> {
         let Some(transcript) = &self.transcript else { return };
         self.counters.answered(transcript.cache_status());
         if self.deliveries.wanted() {
-            let sent = Sent { bytes: self.sent, complete: self.complete, first_byte: self.first_byte };
-            self.deliveries.push(transcript.record(sent, self.tcp.note(), Instant::now()));
+            self.deliveries.push(transcript.record(self.so_far(), self.tcp.note(), Instant::now()));
         }
     }
 }
