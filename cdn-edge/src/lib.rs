@@ -17,20 +17,20 @@
 //! shared cache by RFC 9111. In a fleet it adds default lifetimes and does not let clients' directives
 //! through to the origin; `public` has neither.
 //!
-//! Promised: an origin request serves all who wait for the same chunks, and a range asks for its own
-//! chunks only; first bytes go out as they arrive; a failed fill is an error to its readers and never
-//! a clean end; bytes of two versions are never mixed; what was stored is served after a restart, and
-//! bytes that the disk lost or changed are not; what may not be shared never is; an unsafe request is sent
-//! once; what was asked for before a purge is not served after it, also after a kill. Memory, disk, queues, requests to the origin and who waits for them are bounded, each where it is declared;
-//! what finds no room is refused at once, and hits never are for the sake of misses.
+//! Promised: an origin request serves all who wait for the same chunks, and a range asks for its own chunks only; first
+//! bytes go out as they arrive; a failed fill is an error to its readers and never a clean end; bytes of two versions
+//! are never mixed; what was stored is served after a restart, and bytes that the disk lost or changed are not; what
+//! may not be shared never is; an unsafe request is sent once; what was asked for before a purge is not served after
+//! it, also after a kill. Memory, disk, queues, requests to the origin and who waits for them are bounded, each where
+//! it is declared; what finds no room is refused at once, and hits never are for the sake of misses.
 //!
-//! Not promised: interim answers (1xx) reach who reads over HTTP/1.1 alone, for hyper's server cannot send them; connections are
-//! not upgraded; trailers are passed on but not stored; parts of a chunk live in memory only, so a
+//! Not promised: interim answers (1xx) reach who reads over HTTP/1.1 alone, for hyper's server cannot send them;
+//! connections are not upgraded; trailers are passed on but not stored; parts of a chunk live in memory only, so a
 //! restart forgets them; a loss of power loses the delivery records of its last 10 ms and of answers under way; of an
-//! origin's answer without a strong validator nothing more can be fetched, so a part of it that was lost is an error to whoever is reading and a miss to the next; the
-//! rest of an object that an origin gives only to some clients (`Authorization`, cookies) cannot be
-//! fetched on their behalf. When neither memory nor disk keeps a chunk, a reader more than 2 MiB
-//! behind asks the origin for it again.
+//! origin's answer without a strong validator nothing more can be fetched, so a part of it that was lost is an error to
+//! whoever is reading and a miss to the next; the rest of an object that an origin gives only to some clients
+//! (`Authorization`, cookies) cannot be fetched on their behalf. When neither memory nor disk keeps a chunk, a reader
+//! more than 2 MiB behind asks the origin for it again.
 
 pub mod admin;
 pub mod body;
