@@ -148,7 +148,7 @@ async fn look(config: &Config, store: &Store, listens: &str, hours: Hours) -> an
     for view in &views {
         view.judge(reached.caught_up, erasing, &mut findings);
     }
-    let forgotten = forgotten::audit(store).await?;
+    let forgotten = forgotten::audit(store, listens).await?;
     forgotten.judge(&mut findings);
     let verdict = Grade::of(&findings);
     Ok(Audit { at, hours, verdict, findings, topics, instances, views, forgotten })

@@ -6,10 +6,10 @@
 //! physically after it, and the repeats and dead letters with them; [`remains`] says what lies elsewhere and
 //! until when. The [`Proof`] is stored in `erasures`.
 //!
-//! What is the listener's: every event of a play that names them, whole, and of their sessions every play that
-//! names nobody. A play that names another listener is theirs. Of the deliveries and decisions that such an event
-//! names, the row stays, for bytes and load are the operator's own books, and its network is blanked: with the
-//! event gone, nothing else in them leads to a person.
+//! What is the listener's: every event of a play that names them, whole, stored or set aside, and of their sessions
+//! every play that names nobody. A play that names another listener is theirs. Of the deliveries and decisions that
+//! such an event names, the row stays, for bytes and load are the operator's own books, and its network is blanked:
+//! with the event gone, nothing else in them leads to a person.
 //! What stays: sums over many listeners. A roll-up without listeners keeps its counts, and its sketches of
 //! different listeners cannot forget one; both say how many, never who. What is kept of an erased row is where
 //! it lay in Kafka, its number and its random id: by that the sink still knows it when it is sent again.
@@ -43,6 +43,7 @@ use wire::topic::Topic;
 
 use crate::privacy::{self, Subject};
 
+pub(crate) use find::{PLAY, SESSION};
 pub use proof::{Count, Proof};
 pub use remains::Remains;
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::finding::{Finding, Grade};
 use super::hours::Hours;
 use super::store::Store;
+use crate::erase::{PLAY, SESSION};
 
 /// Why what an erasure has taken from one table and not yet from another is not judged.
 pub(super) const UNFINISHED: &str = "an erasure is under way, or was cut off: run it again";
@@ -20,13 +21,29 @@ pub struct Forgotten {
     pub listeners: u64,
 }
 
-pub(super) async fn audit(store: &Store) -> anyhow::Result<Forgotten> {
-    let erased = "SELECT arrayJoin(user_hashes) AS hash, max(erased_at) AS erased_at FROM erasures GROUP BY hash";
+/// Of a play that names a forgotten listener, what was received before they were, and the same of a play that names
+/// nobody in a session of theirs.
+pub(super) async fn audit(store: &Store, listens: &str) -> anyhow::Result<Forgotten> {
+    let named = "SELECT arrayJoin(user_hashes) AS hash, max(erased_at) AS erased_at, any(user_hashes[1]) AS who \
+                 FROM erasures GROUP BY hash";
+    let sessions = format!(
+        "SELECT session, max(p.erased_at) AS erased_at, any(p.user_hashes[1]) AS who \
+         FROM erased AS e INNER JOIN erasures AS p ON e.erasure_id = p.erasure_id \
+         WHERE e.topic = '{listens}' AND e.session != 0 GROUP BY session"
+    );
+    let events = format!(
+        "SELECT {PLAY}, user_id, received_at, {SESSION} AS session FROM events \
+         WHERE user_id IN (SELECT arrayJoin(user_hashes) FROM erasures) OR session IN (SELECT session FROM ({sessions}))"
+    );
+    let plays = format!(
+        "SELECT max(e.user_id) = '' AS is_nameless, if(is_nameless, max(s.erased_at), max(n.erased_at)) AS until, \
+         arrayCount(at -> at < until, groupArray(e.received_at)) AS back, if(is_nameless, max(s.who), max(n.who)) AS who \
+         FROM ({events}) AS e LEFT JOIN ({named}) AS n ON e.user_id = n.hash \
+         LEFT JOIN ({sessions}) AS s ON e.session = s.session GROUP BY {PLAY}"
+    );
     let sql = format!(
-        "SELECT assumeNotNull((SELECT uniqExact(user_hashes) FROM erasures)) AS erasures, count() AS events, \
-         uniqExact(user_id) AS listeners \
-         FROM events AS e INNER JOIN ({erased}) AS f ON e.user_id = f.hash \
-         WHERE e.user_id IN (SELECT arrayJoin(user_hashes) FROM erasures) AND e.received_at < f.erased_at"
+        "SELECT assumeNotNull((SELECT uniqExact(user_hashes) FROM erasures)) AS erasures, \
+         sum(back)::UInt64 AS events, uniqExactIf(who, back > 0) AS listeners FROM ({plays})"
     );
     store.one("events of forgotten listeners", &sql).await
 }

@@ -3,10 +3,18 @@
 use super::Erasure;
 
 /// What makes a play, as `play_states` and the view `plays` group events.
-pub(super) const PLAY: &str = "app, session_id, track_id, play_id";
+pub(crate) const PLAY: &str = "app, session_id, track_id, play_id";
+
+/// A play and what else leads from it, as a dead letter says it; empty where it is no event.
+pub(super) const LETTER: &str = "JSONExtractString(payload, 'app') AS app, \
+     JSONExtractString(payload, 'event', 'session_id') AS session_id, \
+     JSONExtractString(payload, 'event', 'track_id') AS track_id, \
+     JSONExtractString(payload, 'event', 'play_id') AS play_id, \
+     JSONExtractString(payload, 'event', 'user_id') AS user_id, \
+     toUUIDOrNull(JSONExtractString(payload, 'event', 'decision_id')) AS decision_id";
 
 /// A session as `erased` keeps it.
-pub(super) const SESSION: &str = "sipHash64(app, session_id)";
+pub(crate) const SESSION: &str = "sipHash64(app, session_id)";
 
 /// By whose erasures rows were written down.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,12 +46,34 @@ impl Erasure {
 
     fn all_plays(&self) -> String {
         let (hashes, listens) = (self.hashes_sql(), &self.listens);
-        format!(
-            "SELECT {PLAY} FROM events WHERE (app, session_id) IN \
-             (SELECT app, session_id FROM events WHERE user_id IN ({hashes})) \
-             OR {SESSION} IN (SELECT session FROM erased WHERE topic = '{listens}' AND session != 0 AND {}) \
-             GROUP BY {PLAY} HAVING (max(user_id IN ({hashes})) OR max(user_id) = '')",
+        let named = self.said("app, session_id", &format!("user_id IN ({hashes})"));
+        let theirs = format!(
+            "((app, session_id) IN ({named}) OR {SESSION} IN \
+             (SELECT session FROM erased WHERE topic = '{listens}' AND session != 0 AND {}))",
             self.theirs()
+        );
+        format!(
+            "SELECT {PLAY} FROM ({}) \
+             GROUP BY {PLAY} HAVING (max(user_id IN ({hashes})) OR max(user_id) = '')",
+            self.said(&format!("{PLAY}, user_id, _partition, _offset"), &theirs)
+        )
+    }
+
+    /// What events say, stored or set aside.
+    fn said(&self, columns: &str, condition: &str) -> String {
+        self.said_where(columns, condition, condition)
+    }
+
+    /// What those events say that are written down and still there.
+    pub(super) fn written_said(&self, columns: &str, by: By) -> String {
+        self.said_where(columns, &self.written_down("events", by), &self.written_down("dead_letter", by))
+    }
+
+    fn said_where(&self, columns: &str, events: &str, letters: &str) -> String {
+        let listens = &self.listens;
+        format!(
+            "SELECT {columns} FROM events WHERE {events} UNION ALL SELECT {columns} FROM \
+             (SELECT *, {LETTER} FROM dead_letter WHERE topic = '{listens}') WHERE session_id != '' AND {letters}"
         )
     }
 
@@ -81,15 +111,17 @@ impl Erasure {
         }
     }
 
-    /// Dead letters carry the event as ingest wrote it, if it is one at all.
+    /// Dead letters carry the event as ingest wrote it, if it is one at all. They name the listener somewhere, or are of
+    /// their plays.
     pub(super) fn letters(&self) -> String {
-        format!("multiSearchAny(payload, [{}])", self.hashes_sql())
+        format!("(multiSearchAny(payload, [{}]) OR ({PLAY}) IN ({}))", self.hashes_sql(), self.plays())
     }
 
     pub(super) fn repeats(&self) -> String {
         let listens = &self.listens;
         format!(
-            "id IN (SELECT id FROM erased WHERE topic = '{listens}' AND from_table = 'events' AND {})",
+            "id IN (SELECT id FROM erased WHERE topic = '{listens}' AND from_table != 'repeats' \
+             AND id != toUUID('00000000-0000-0000-0000-000000000000') AND {})",
             self.theirs()
         )
     }

@@ -1,7 +1,7 @@
 //! Rows of the tables that have a place in Kafka: written down first, then taken.
 
 use super::Erasure;
-use super::find::{By, PLAY, SESSION};
+use super::find::{By, LETTER, PLAY, SESSION};
 use super::store::Store;
 
 /// Whose rows are written down, in the order in which they go.
@@ -36,7 +36,8 @@ pub(super) async fn write_down(store: &Store, erasure: &Erasure) -> anyhow::Resu
     let letters = format!(
         "{insert} SELECT topic, _partition, _offset, received_at, JSONExtractString(payload, 'ingest_id'), \
          JSONExtractUInt(payload, 'ingest_seq'), toUUIDOrZero(JSONExtractString(payload, 'event', 'event_id')), \
-         'dead_letter', '{id}', 0 FROM dead_letter WHERE topic = '{listens}' AND {} AND NOT ({})",
+         'dead_letter', '{id}', if(session_id = '', 0, {SESSION}) \
+         FROM (SELECT *, {LETTER} FROM dead_letter WHERE topic = '{listens}') WHERE {} AND NOT ({})",
         erasure.letters(),
         erasure.written_down("dead_letter", By::Anyone)
     );
@@ -90,14 +91,14 @@ pub(super) async fn blank(store: &Store, erasure: &Erasure, table: &str) -> anyh
         _ => ("client_net != ''", "client_net = ''"),
     };
     let whose = |by| {
-        let written = erasure.written_down("events", by);
         let decided = format!(
-            "decision_id IN (SELECT assumeNotNull(decision_id) FROM events WHERE decision_id IS NOT NULL AND {written})"
+            "decision_id IN (SELECT assumeNotNull(decision_id) FROM ({}) WHERE decision_id IS NOT NULL)",
+            erasure.written_said("decision_id", by)
         );
         match table {
             // A player that speaks CMCD names its session there, with or without a decision.
             "deliveries" => {
-                format!("{told} AND ({decided} OR cmcd['sid'] IN (SELECT session_id FROM events WHERE {written}))")
+                format!("{told} AND ({decided} OR cmcd['sid'] IN ({}))", erasure.written_said("session_id", by))
             }
             _ => format!("{told} AND {decided}"),
         }

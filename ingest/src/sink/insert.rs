@@ -168,7 +168,7 @@ impl Job {
                 return Ok((false, "the table has the rows and yet the insert fails"));
             }
             let row_at_fault = !is_alone || store.faults.is_the_rows(self.table, mark, &store.asking).await?;
-            Ok((row_at_fault, "the table takes no other row either, so it is not set aside"))
+            Ok((row_at_fault, "the table has taken no other row since, so it is not set aside until it does"))
         };
         match judged.await {
             Ok((true, _)) => true,

@@ -63,7 +63,7 @@ fn position(names: &[&str], expected: usize, name: &str) -> Option<usize> {
 }
 
 members! { EventDraft<'a> {
-    "event_id" => event_id: EventId = Scanner::uuid,
+    "event_id" => event_id: EventId = |json| json.uuid().filter(|id| !id.is_nil()),
     "type" => event_type: EventType = event_type,
     "session_id" => session_id: &'a str = id,
     "track_id" => track_id: &'a str = id,

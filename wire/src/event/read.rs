@@ -43,7 +43,7 @@ macro_rules! fields {
 }
 
 fields! {
-    "event_id" => event_id: EventId,
+    "event_id" => event_id: Given,
     "type" => event_type: EventType,
     "session_id" => session_id: SessionId,
     "track_id" => track_id: TrackId,
@@ -81,7 +81,7 @@ impl Draft {
             extra = rest.finish().map_err(|e| e.into_serde::<E>())?;
         }
         Ok(Event {
-            event_id: self.event_id.ok_or_else(|| E::missing_field("event_id"))?,
+            event_id: self.event_id.ok_or_else(|| E::missing_field("event_id"))?.0,
             event_type: self.event_type.ok_or_else(|| E::missing_field("type"))?,
             session_id: self.session_id.ok_or_else(|| E::missing_field("session_id"))?,
             track_id: self.track_id.ok_or_else(|| E::missing_field("track_id"))?,
@@ -184,6 +184,18 @@ impl<'de> Deserialize<'de> for Text {
             }
             Some(text) if text.contains('\0') => Err(D::Error::custom("must not contain NUL")),
             _ => Ok(Self(value)),
+        }
+    }
+}
+
+/// An id that someone made: the nil UUID is what libraries fill in for none, and is everybody's.
+struct Given(EventId);
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match EventId::deserialize(deserializer)? {
+            id if id.is_nil() => Err(D::Error::custom("must not be the nil UUID")),
+            id => Ok(Self(id)),
         }
     }
 }

@@ -45,6 +45,14 @@ fn too_much_of_it_is_refused_as_extra() {
 }
 
 #[test]
+fn nobodys_id_is_refused() {
+    let nil = r#"{"event_id":"00000000-0000-0000-0000-000000000000","type":"progress","session_id":"s","track_id":"t","client_ts":1}"#;
+    let error = parse(nil).unwrap_err();
+    assert_eq!((error.field.as_str(), error.detail.as_str()), ("event_id", "must not be the nil UUID"));
+    assert!(crate::event::plain::PlainEvent::read(nil.as_bytes()).is_none());
+}
+
+#[test]
 fn a_name_that_is_given_twice_is_refused() {
     for (members, name) in [
         (r#""seq":1,"seq":1"#, "seq"),
