@@ -38,7 +38,7 @@ async fn load(stack: &Stack) {
         Traffic::new(plan).take(EVENTS).map(|event| serde_json::to_value(event).unwrap()).collect();
     // One who says that ten minutes were heard after twenty seconds.
     for (at, played_ms) in [(0, 0), (20 * SECOND, 600_000)] {
-        let id = uuid::Uuid::from_u128(played_ms);
+        let id = uuid::Uuid::from_u128(played_ms + 1);
         let more = json!({"event_id": id, "track_id": "trk-00003", "played_ms": u64::try_from(played_ms).unwrap(),
             "bitrate_kbps": 128, "pop": "fra", "edge_id": "fra-1", "user_id": "1.liar", "device": "Chrome", "os": "Windows 11"});
         events.push(accepted(MIDNIGHT - DAY + HOUR + at, "progress", "liar", &more));
