@@ -6,7 +6,7 @@ use std::fmt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use wire::{EdgeId, Timestamp};
 
-use crate::library::open::{Forward, How};
+use crate::library::open::{Forward, How, OpenError};
 use crate::object::Object;
 use crate::respond::ObjectFields;
 
@@ -54,6 +54,19 @@ pub fn of_object(fields: &mut ObjectFields, edge: &EdgeId, object: &Object, note
     let collapsed = if note.collapsed { "; collapsed" } else { "" };
     let member = format_args!("{}; {why}{fwd}{fwd_status}{stored}{collapsed}; ttl={ttl}", Named(edge));
     fields.say(CACHE_STATUS.as_str(), member);
+}
+
+/// The member of an answer that tells of no object.
+pub fn of_failure(headers: &mut HeaderMap, edge: &EdgeId, error: &OpenError) {
+    let how = match error {
+        OpenError::KnownMissing => "hit; detail=missing",
+        OpenError::NotFound => "fwd=uri-miss",
+        // What the origin said, if anything, is not what is answered.
+        OpenError::Origin(_) => return,
+    };
+    if let Ok(value) = HeaderValue::try_from(format!("{}; {how}", Named(edge))) {
+        headers.append(CACHE_STATUS, value);
+    }
 }
 
 /// Appends the member of an answer that is passed on as it came.

@@ -137,12 +137,14 @@ pub fn was_https(headers: &HeaderMap) -> bool {
     headers.get(X_FORWARDED_PROTO).is_some_and(|scheme| scheme == "https")
 }
 
-/// Whether a body is coded for the connection in a way that is not ours to undo (RFC 9112, section 6.1).
+/// Whether a body is coded for the connection in a way that is not ours to undo, or twice (RFC 9112, section 6.1).
 #[must_use]
 pub fn has_foreign_coding(headers: &HeaderMap) -> bool {
     let codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    let mut codings = codings.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
-    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"chunked"))
+    let codings = codings.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    let mut codings = codings.filter(|coding| !coding.is_empty());
+    let is_chunked = codings.next().is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    !is_chunked || codings.next().is_some()
 }
 
 /// Leaves out what is for the connection that a message came by.

@@ -35,7 +35,7 @@ pub const PLACES: u32 = 16 << 10;
 const FILE: &str = "under-way";
 /// The first page says what the file is: the format, and the boot it was written under.
 const HEAD_BYTES: usize = 4096;
-const FORMAT: u64 = u64::from_le_bytes(*b"notes\0\0\x01");
+const FORMAT: u64 = u64::from_le_bytes(*b"notes\0\0\x02");
 
 /// A place, in words of 8 bytes.
 const WORDS: usize = 256;
@@ -61,7 +61,9 @@ const DURATION: usize = 13;
 const CACHE_STATUS: usize = 14;
 const TCP: usize = 15;
 const COMPLETE: usize = 16;
-const TEXT: usize = 17;
+/// What will have been sent once the write that is under way is done, and whether that is all.
+const INTENDED: usize = 17;
+const TEXT: usize = 18;
 
 const HEAD: u64 = 1 << 16;
 const HTTPS: u64 = 1 << 17;
@@ -185,6 +187,13 @@ impl Note {
         store(CACHE_STATUS, at.unwrap_or_default() as u64);
         store(TCP, progress.tcp.map_or(NONE, |tcp| u64::from(tcp.rtt_us) << 32 | u64::from(tcp.retransmits)));
         store(COMPLETE, progress.complete.into());
+        store(INTENDED, 0);
+    }
+
+    /// Bytes are about to be handed to the socket, after which so many were sent. What a kill finds there was sent: the
+    /// system takes them before it tells.
+    pub fn intend(&self, bytes_sent: u64, is_all: bool) {
+        self.words()[INTENDED].store(bytes_sent << 1 | u64::from(is_all), Relaxed);
     }
 
     /// The record of it; none where what stands there is none, or has no object's name.
@@ -192,6 +201,7 @@ impl Note {
     pub fn delivery(&self, edge: &EdgeId, pop: &PopId) -> Option<Delivery> {
         let words = self.words();
         let load = |at: usize| words[at].load(Relaxed);
+        let (intended, is_all) = (load(INTENDED) >> 1, load(INTENDED) & 1 == 1);
         let wide = |at: usize| Uuid::from_u64_pair(load(at), load(at + 1));
         let [host, target, cmcd] = [0, 16, 32].map(|shift| usize::from((load(LENGTHS) >> shift) as u16));
         let mut at = TEXT;
@@ -214,14 +224,14 @@ impl Note {
             client: unpacked(load(CLIENT)),
             cmcd: Some(cmcd.as_str()).filter(|cmcd| !cmcd.is_empty()),
             progress: Progress {
-                bytes_sent: load(SENT),
+                bytes_sent: load(SENT).max(intended),
                 ttfb_us: load(TTFB),
                 duration_us: load(DURATION),
                 cache_status: *CACHE_STATUSES.get(usize::try_from(load(CACHE_STATUS)).ok()?)?,
                 tcp: Some(load(TCP))
                     .filter(|tcp| *tcp != NONE)
                     .map(|tcp| TcpNote { rtt_us: (tcp >> 32) as u32, retransmits: tcp as u32 }),
-                complete: load(COMPLETE) == 1,
+                complete: load(COMPLETE) == 1 || is_all,
             },
         };
         told.into_delivery(edge, pop)

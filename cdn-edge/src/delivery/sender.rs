@@ -1,5 +1,6 @@
 //! Kept delivery records on their way to ingest: in order, each batch settled whole before the next.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,10 +40,10 @@ enum Verdict {
     /// Those at these places are to be sent again, and so many will never be taken.
     Told {
         again: Vec<usize>,
-        refused: u64,
+        refused: usize,
     },
-    /// It will take none of them however often they are sent.
-    Refused(String),
+    /// They are too many at a time.
+    TooLarge,
     Again(String),
 }
 
@@ -115,31 +116,30 @@ impl Sender {
         }
     }
 
-    /// Tries until ingest has taken or refused each of them.
+    /// Tries until ingest has said of each of them that it has it or never will.
     async fn deliver(&self, payloads: &[Bytes]) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         let mut places: Vec<usize> = (0..payloads.len()).collect();
+        let mut most = places.len();
         while !places.is_empty() {
+            let rest = places.split_off(places.len().min(most));
             match self.send(payloads, &places).await {
                 Verdict::Told { again, refused } => {
-                    let left: Vec<usize> = again.into_iter().filter_map(|at| places.get(at).copied()).collect();
-                    let taken = (places.len() - left.len()) as u64 - refused;
-                    self.metrics.deliveries_sent.increment(taken);
-                    self.metrics.deliveries_refused.increment(refused);
-                    if left.is_empty() {
-                        self.health.set("ingest", Status::Ok);
-                        return;
+                    let (sent, all) = (places.len() - again.len() - refused, again.len());
+                    self.metrics.deliveries_sent.increment(sent as u64);
+                    self.metrics.deliveries_refused.increment(refused as u64);
+                    places = again.into_iter().map(|at| places[at]).collect();
+                    if all > 0 {
+                        self.wait(&mut backoff, "it keeps a part of them only").await;
                     }
-                    places = left;
-                    self.wait(&mut backoff, "it keeps a part of them only").await;
                 }
-                Verdict::Refused(words) => {
-                    tracing::error!(records = places.len(), words, "ingest refused delivery records");
-                    return self.metrics.deliveries_refused.increment(places.len() as u64);
-                }
+                Verdict::TooLarge if places.len() > 1 => most = places.len() / 2,
+                Verdict::TooLarge => self.wait(&mut backoff, "one of them alone is too large for it").await,
                 Verdict::Again(words) => self.wait(&mut backoff, &words).await,
             }
+            places.extend(rest);
         }
+        self.health.set("ingest", Status::Ok);
     }
 
     async fn wait(&self, backoff: &mut Backoff, words: &str) {
@@ -150,7 +150,7 @@ impl Sender {
     async fn send(&self, payloads: &[Bytes], places: &[usize]) -> Verdict {
         let body = body(payloads, places);
         match self.client.send(Method::POST, &self.url, Some(("application/json", body))).await {
-            Ok(answer) => verdict(&answer),
+            Ok(answer) => verdict(&answer, places.len()),
             Err(error) => Verdict::Again(error.root_cause().to_string()),
         }
     }
@@ -167,27 +167,35 @@ fn body(payloads: &[Bytes], places: &[usize]) -> Bytes {
     body.into()
 }
 
-fn verdict(answer: &Answer) -> Verdict {
+/// Only what is said of each of so many records settles them: whatever else answers in ingest's place, a portal or a
+/// proxy with a limit, is for the operator to put right, and the records are good.
+fn verdict(answer: &Answer, records: usize) -> Verdict {
     let status = answer.status;
-    if status.is_success() || status == StatusCode::BAD_REQUEST {
-        if let Ok(told) = answer.json::<BatchAnswer>() {
-            let again: Vec<usize> =
-                told.errors.iter().filter(|error| error.retryable).map(|error| error.index).collect();
-            let refused = (told.errors.len() - again.len()) as u64;
-            return Verdict::Told { again, refused };
-        }
-        if status.is_success() {
-            return Verdict::Told { again: Vec::new(), refused: 0 };
-        }
+    if (status.is_success() || status == StatusCode::BAD_REQUEST)
+        && let Ok(told) = answer.json::<BatchAnswer>()
+        && let Some(verdict) = of_each(&told, records)
+    {
+        return verdict;
     }
-    // A wrong token is the operator's to put right; the records are good.
-    let passing = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND];
-    let soon = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-    if !status.is_client_error() || passing.contains(&status) || soon.contains(&status) {
-        return Verdict::Again(format!("it answered {status}"));
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge,
+        status if status.is_success() => Verdict::Again(format!("it answered {status}, and not as ingest does")),
+        status => Verdict::Again(format!("it answered {status}")),
     }
-    let words = String::from_utf8_lossy(&answer.body[..answer.body.len().min(300)]).into_owned();
-    Verdict::Refused(format!("{status}: {words}"))
+}
+
+/// None where it is not about so many records.
+fn of_each(told: &BatchAnswer, records: usize) -> Option<Verdict> {
+    let places: BTreeSet<usize> = told.errors.iter().map(|error| error.index).filter(|at| *at < records).collect();
+    if places.len() != told.errors.len() || told.accepted + places.len() != records {
+        return None;
+    }
+    for error in told.errors.iter().filter(|error| !error.retryable) {
+        tracing::error!(field = error.field, detail = error.detail, "ingest refused a delivery record for good");
+    }
+    let again: Vec<usize> = told.errors.iter().filter(|error| error.retryable).map(|error| error.index).collect();
+    let refused = told.errors.len() - again.len();
+    Some(Verdict::Told { again, refused })
 }
 
 /// Sets aside what is no record and notes how far ingest has it.
@@ -211,24 +219,41 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> +
 mod tests {
     use super::*;
 
+    /// To a batch of three.
     fn answered(status: u16, body: &str) -> Verdict {
         let status = StatusCode::from_u16(status).unwrap();
-        verdict(&Answer { status, headers: http::HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) })
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        verdict(&Answer { status, headers: http::HeaderMap::new(), body }, 3)
     }
 
     #[test]
-    fn only_what_may_yet_be_taken_is_sent_again() {
-        let error = |index: u32, status: u16, retryable: bool| {
-            format!(r#"{{"index":{index},"status":{status},"type":"t","detail":"d","retryable":{retryable}}}"#)
+    fn only_what_is_said_of_each_settles_it() {
+        let error = |index: u32, retryable: bool| {
+            format!(r#"{{"index":{index},"status":400,"type":"t","detail":"d","retryable":{retryable}}}"#)
         };
-        let mixed = format!(r#"{{"accepted":1,"errors":[{},{}]}}"#, error(0, 400, false), error(2, 503, true));
+        let told =
+            |accepted: u32, errors: &[String]| format!(r#"{{"accepted":{accepted},"errors":[{}]}}"#, errors.join(","));
+        let mixed = told(1, &[error(0, false), error(2, true)]);
         assert_eq!(answered(207, &mixed), Verdict::Told { again: vec![2], refused: 1 });
-        let none = format!(r#"{{"accepted":0,"errors":[{}]}}"#, error(0, 400, false));
-        assert_eq!(answered(400, &none), Verdict::Told { again: vec![], refused: 1 });
-        assert_eq!(answered(202, ""), Verdict::Told { again: vec![], refused: 0 });
-        assert!(matches!(answered(400, "{}"), Verdict::Refused(_)));
-        assert!(matches!(answered(413, ""), Verdict::Refused(_)));
-        for again in [401, 403, 404, 408, 429, 500, 503] {
+        assert_eq!(answered(202, &told(3, &[])), Verdict::Told { again: vec![], refused: 0 });
+        let none = told(0, &[error(0, false), error(1, false), error(2, false)]);
+        assert_eq!(answered(400, &none), Verdict::Told { again: vec![], refused: 3 });
+        for strange in [
+            "".to_owned(),
+            "{}".to_owned(),
+            "<html>log in</html>".to_owned(),
+            told(0, &[]),
+            told(2, &[]),
+            told(4, &[]),
+            told(2, &[error(3, true)]),
+            told(1, &[error(1, true), error(1, true)]),
+        ] {
+            for status in [200, 202, 204, 400] {
+                assert!(matches!(answered(status, &strange), Verdict::Again(_)), "{status} {strange}");
+            }
+        }
+        assert_eq!(answered(413, ""), Verdict::TooLarge);
+        for again in [302, 401, 403, 404, 408, 415, 422, 429, 500, 503] {
             assert!(matches!(answered(again, ""), Verdict::Again(_)), "{again}");
         }
     }

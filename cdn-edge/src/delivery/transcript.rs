@@ -80,6 +80,14 @@ impl Transcript {
         seen.map_or(CacheStatus::None, |at| sources[at].cache_status())
     }
 
+    /// Says where a kill does not reach what a write that begins now will have sent, and whether that is all; of one that
+    /// was not taken, nothing.
+    pub fn intend(&self, bytes_sent: u64, is_all: bool) {
+        if let Some(note) = self.note.get() {
+            note.intend(bytes_sent, is_all);
+        }
+    }
+
     /// Says where a kill does not reach how far the answer has come.
     pub fn sent(&self, sent: Sent, now: Instant) {
         if let Some(note) = self.note.get() {
@@ -110,7 +118,7 @@ impl Transcript {
     }
 
     /// What is known of it before anything was sent.
-    pub(super) fn told(&self) -> Told<'_> {
+    pub(super) fn told(&self, now: Instant) -> Told<'_> {
         let (key, object_bytes) = match &self.subject {
             Subject::Object(object) => (object.key(), object.size()),
             Subject::Key(key) => (key.as_ref().as_ref(), None),
@@ -127,7 +135,7 @@ impl Transcript {
             started_at: self.started_at,
             client: ClientNet::of(self.client),
             cmcd: self.cmcd.as_deref(),
-            progress: self.progress(sent, None, self.begun),
+            progress: self.progress(sent, None, now),
         }
     }
 }
@@ -165,7 +173,7 @@ impl Deliveries {
     /// An answer is about to go out: from here on a kill does not lose it.
     pub fn note(&self, transcript: &Transcript) {
         if let Some(notes) = &self.notes
-            && let Some(note) = notes.note(&transcript.told())
+            && let Some(note) = notes.note(&transcript.told(Instant::now()))
         {
             // It goes out once.
             let _ = transcript.note.set(note);

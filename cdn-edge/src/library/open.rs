@@ -30,6 +30,9 @@ const WAITS: u32 = 3;
 pub enum OpenError {
     #[error("the origin has no such object")]
     NotFound,
+    /// It said so a moment ago.
+    #[error("the origin has no such object")]
+    KnownMissing,
     #[error(transparent)]
     Origin(#[from] OriginError),
 }
@@ -134,7 +137,7 @@ impl Library {
         for _ in 0..WAITS {
             let mut opening = match self.join(&wish) {
                 Joined::Known(opened) => return Ok(Outcome::Object(opened)),
-                Joined::Missing => return Err(OpenError::NotFound),
+                Joined::Missing => return Err(OpenError::KnownMissing),
                 Joined::Mine(mine) => return outcome(mine).await,
                 Joined::Waiting(opening) => opening,
             };

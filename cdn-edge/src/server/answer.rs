@@ -362,7 +362,7 @@ fn not_a_tunnel() -> Response<EdgeBody> {
 /// RFC 9112, section 6.1.
 fn foreign_coding() -> Response<EdgeBody> {
     let status = StatusCode::NOT_IMPLEMENTED;
-    respond::problem(&Problem::new(status, "not-implemented", "of the transfer codings, only chunked is taken"))
+    respond::problem(&Problem::new(status, "not-implemented", "of the transfer codings, only chunked is taken, once"))
 }
 
 /// RFC 9111, section 5.2.1.7.

@@ -133,6 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Wire + Unpin> Lane<'_, S> {
             tcp: self.tcp,
             place: self.answerer.place.as_deref(),
             transcript,
+            length: if let Framing::Length(length) = framing { Some(length) } else { None },
             sent: 0,
             first_byte: None,
             complete: false,

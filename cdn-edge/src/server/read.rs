@@ -367,6 +367,8 @@ impl Answerer {
     pub(super) fn failed(&self, wanted: &Wanted<'_>, subject: Subject, error: &OpenError) -> Answered {
         let problem = respond::open_problem(error);
         let transcript = Transcript::new(wanted.arrival.clone(), subject, problem.status.as_u16(), 0);
-        Answered::with(respond::problem(&problem), transcript)
+        let mut response = respond::problem(&problem);
+        cache_status::of_failure(response.headers_mut(), &self.shared.edge, error);
+        Answered::with(response, transcript)
     }
 }

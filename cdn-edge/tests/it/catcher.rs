@@ -1,5 +1,6 @@
 //! A listener in the place of ingest or a router: keeps what it is sent.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -16,8 +17,10 @@ pub(crate) struct Catcher {
 #[derive(Default)]
 struct Caught {
     bodies: Vec<serde_json::Value>,
-    /// How many of the next requests fail.
-    failures: usize,
+    /// Those that were accepted.
+    taken: Vec<serde_json::Value>,
+    /// What the next requests are answered.
+    answers: VecDeque<(u16, &'static str)>,
 }
 
 impl Catcher {
@@ -34,20 +37,33 @@ impl Catcher {
         state.bodies.iter().map(|body| serde_json::from_value(body.clone()).unwrap()).collect()
     }
 
+    pub(crate) fn taken<T: serde::de::DeserializeOwned>(&self) -> Vec<T> {
+        let state = self.state.lock().unwrap();
+        state.taken.iter().map(|body| serde_json::from_value(body.clone()).unwrap()).collect()
+    }
+
     pub(crate) fn fail_next(&self, failures: usize) {
-        self.state.lock().unwrap().failures = failures;
+        self.answer_next(&vec![(503, ""); failures]);
+    }
+
+    pub(crate) fn answer_next(&self, answers: &[(u16, &'static str)]) {
+        self.state.lock().unwrap().answers.extend(answers);
     }
 }
 
-async fn catch(State(catcher): State<Catcher>, request: Request) -> StatusCode {
+async fn catch(State(catcher): State<Catcher>, request: Request) -> (StatusCode, String) {
     let token = format!("Bearer {}", crate::stage::TOKEN);
     assert_eq!(request.headers()["authorization"], token.as_str());
     let body = axum::body::to_bytes(request.into_body(), 10 << 20).await.unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let accepted = body["deliveries"].as_array().map_or(0, Vec::len);
     let mut state = catcher.state.lock().unwrap();
-    state.bodies.push(serde_json::from_slice(&body).unwrap());
-    if state.failures > 0 {
-        state.failures -= 1;
-        return StatusCode::SERVICE_UNAVAILABLE;
+    state.bodies.push(body.clone());
+    match state.answers.pop_front() {
+        Some((status, words)) => (StatusCode::from_u16(status).unwrap(), words.to_owned()),
+        None => {
+            state.taken.push(body);
+            (StatusCode::ACCEPTED, format!(r#"{{"accepted":{accepted},"errors":[]}}"#))
+        }
     }
-    StatusCode::ACCEPTED
 }

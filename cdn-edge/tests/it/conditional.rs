@@ -109,8 +109,9 @@ async fn empty_objects_and_missing_ones() {
 async fn a_missing_object_is_asked_for_once_in_a_while() {
     let origin = Origin::start().await;
     let stage = Stage::before(&origin, |config| config.edge.negative_ttl = service::config::Span::from_secs(60)).await;
-    for _ in 0..3 {
-        assert_eq!(get(&stage.at("missing")).await.status, 404);
+    for said in ["fra-1; fwd=uri-miss", "fra-1; hit; detail=missing", "fra-1; hit; detail=missing"] {
+        let missing = get(&stage.at("missing")).await;
+        assert_eq!((missing.status.as_u16(), missing.header("cache-status")), (404, said));
     }
     assert_eq!(origin.asked().len(), 1);
 }

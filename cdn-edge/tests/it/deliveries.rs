@@ -1,5 +1,7 @@
 //! Delivery records, as a listener in ingest's place gets them.
 
+use std::collections::BTreeSet;
+
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -120,6 +122,32 @@ async fn ingest_away_delays_and_the_stop_flushes() {
     stage.stop().await;
     assert_eq!(records(&ingest).len(), 4, "what was served just before the stop is told");
     assert_eq!(records(&ingest)[3].edge_id, EdgeId::new("fra-1").unwrap());
+}
+
+#[tokio::test]
+async fn records_are_kept_from_whoever_answers_in_ingests_place() {
+    let origin = Origin::start().await;
+    origin.put("song", Act::of(noise(5, 1000)));
+    let (stage, ingest) = stage(&origin).await;
+    ingest.answer_next(&[(200, "<html>log in</html>"), (204, ""), (422, ""), (202, r#"{"accepted":0,"errors":[]}"#)]);
+    for _ in 0..5 {
+        get(&stage.at("song")).await;
+    }
+    let taken = || ingest.taken::<DeliveryBatch>().into_iter().map(|batch| batch.deliveries).collect::<Vec<_>>();
+    eventually("they are taken", || async { taken().concat().len() == 5 }).await;
+    let batches = ingest.caught::<DeliveryBatch>();
+    assert!(batches[1..5].iter().all(|batch| *batch == batches[0]), "{batches:?}");
+
+    ingest.answer_next(&[(413, "")]);
+    let before = taken().len();
+    for _ in 0..4 {
+        get(&stage.at("song")).await;
+    }
+    eventually("what was too much comes in parts", || async { taken().concat().len() == 9 }).await;
+    let parts: Vec<usize> = taken()[before..].iter().map(Vec::len).collect();
+    assert!(parts.iter().all(|part| *part <= 2), "{parts:?}");
+    let ids: BTreeSet<_> = taken().concat().iter().map(|told| told.delivery_id).collect();
+    assert_eq!(ids.len(), 9);
 }
 
 #[tokio::test]

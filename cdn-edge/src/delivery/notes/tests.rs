@@ -56,6 +56,15 @@ fn what_is_noted_is_left_to_the_next_process_until_it_is_done() {
     let first = left[0].delivery(&edge, &pop).unwrap();
     assert_eq!((first.bytes_sent, first.complete, first.key.as_str()), (99, false, "a b"));
     assert_eq!(left[1].delivery(&edge, &pop), all[2].clone().into_delivery(&edge, &pop));
+    // Killed while a write was under way.
+    let sent = |note: &Note| note.delivery(&edge, &pop).map(|told| (told.bytes_sent, told.complete)).unwrap();
+    for (intended, is_all, told) in [(150, false, (150, false)), (150, true, (150, true)), (0, false, (99, false))] {
+        left[0].intend(intended, is_all);
+        assert_eq!(sent(&left[0]), told);
+    }
+    left[0].intend(150, true);
+    left[0].progress(&Progress { bytes_sent: 120, complete: false, ..all[0].progress });
+    assert_eq!(sent(&left[0]), (120, false));
     assert_eq!(ids(&left), wanted);
 
     // Killed again before all of them are on disk, and while others are under way.

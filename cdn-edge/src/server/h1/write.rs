@@ -1,6 +1,8 @@
 //! An answer on its way out: its head, its body's pieces as they come, and what reached the socket of them.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice, Write as _};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
@@ -76,6 +78,8 @@ pub(super) struct Outgoing<'a> {
     /// None where nothing limits the client.
     pub(super) place: Option<&'a Place>,
     pub(super) transcript: Option<Arc<Transcript>>,
+    /// Of the body, where it is known before.
+    pub(super) length: Option<u64>,
     pub(super) sent: u64,
     pub(super) first_byte: Option<Instant>,
     pub(super) complete: bool,
@@ -117,7 +121,14 @@ impl Outgoing<'_> {
         while parts.iter().any(|part| !part.is_empty()) {
             self.pace().await;
             let slices = parts.map(IoSlice::new);
-            let writing = stream.write_vectored(&slices);
+            let writing = poll_fn(|context| {
+                self.intend(parts[1].len());
+                let wrote = Pin::new(&mut *stream).poll_write_vectored(context, &slices);
+                if wrote.is_pending() {
+                    self.withhold();
+                }
+                wrote
+            });
             let wrote = tokio::time::timeout(self.patience, writing).await.map_err(|_| io::ErrorKind::TimedOut)??;
             let mut left = wrote;
             for (at, part) in parts.iter_mut().enumerate() {
@@ -149,7 +160,10 @@ impl Outgoing<'_> {
     async fn send_pages(&mut self, socket: &TcpStream, pages: &Pages, mut piece: &[u8]) -> io::Result<()> {
         while !piece.is_empty() {
             self.pace().await;
-            let sending = socket.async_io(Interest::WRITABLE, || pages.send(socket, piece));
+            let sending = socket.async_io(Interest::WRITABLE, || {
+                self.intend(piece.len());
+                pages.send(socket, piece).inspect_err(|_| self.withhold())
+            });
             let wrote = tokio::time::timeout(self.patience, sending).await.map_err(|_| io::ErrorKind::TimedOut)??;
             piece = &piece[wrote..];
             self.sent += wrote as u64;
@@ -157,6 +171,21 @@ impl Outgoing<'_> {
             self.wrote(socket, wrote)?;
         }
         Ok(())
+    }
+
+    /// So much of the body is about to be handed to the socket.
+    fn intend(&self, body: usize) {
+        if let Some(transcript) = &self.transcript {
+            let sent = self.sent + body as u64;
+            transcript.intend(sent, self.length == Some(sent));
+        }
+    }
+
+    /// The socket took nothing.
+    fn withhold(&self) {
+        if let Some(transcript) = &self.transcript {
+            transcript.intend(0, false);
+        }
     }
 
     /// Waits until the client's bandwidth has room.
@@ -183,7 +212,8 @@ impl Outgoing<'_> {
     }
 
     fn so_far(&self) -> Sent {
-        Sent { bytes: self.sent, complete: self.complete, first_byte: self.first_byte }
+        let complete = self.complete || self.length == Some(self.sent);
+        Sent { bytes: self.sent, complete, first_byte: self.first_byte }
     }
 }
 
