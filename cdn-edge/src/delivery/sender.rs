@@ -125,11 +125,11 @@ impl Sender {
             let rest = places.split_off(places.len().min(most));
             match self.send(payloads, &places).await {
                 Verdict::Told { again, refused } => {
-                    let (sent, all) = (places.len() - again.len() - refused, again.len());
+                    let (sent, left) = (places.len() - again.len() - refused, again.len());
                     self.metrics.deliveries_sent.increment(sent as u64);
                     self.metrics.deliveries_refused.increment(refused as u64);
                     places = again.into_iter().map(|at| places[at]).collect();
-                    if all > 0 {
+                    if left > 0 {
                         self.wait(&mut backoff, "it keeps a part of them only").await;
                     }
                 }

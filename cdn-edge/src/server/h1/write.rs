@@ -206,13 +206,12 @@ impl Outgoing<'_> {
             place.sent(bytes, now);
         }
         if let Some(transcript) = &self.transcript {
-            transcript.sent(self.so_far(), now);
+            transcript.sent(self.so_far(self.length == Some(self.sent)), now);
         }
         Ok(())
     }
 
-    fn so_far(&self) -> Sent {
-        let complete = self.complete || self.length == Some(self.sent);
+    fn so_far(&self, complete: bool) -> Sent {
         Sent { bytes: self.sent, complete, first_byte: self.first_byte }
     }
 }
@@ -222,7 +221,7 @@ impl Drop for Outgoing<'_> {
         let Some(transcript) = &self.transcript else { return };
         self.counters.answered(transcript.cache_status());
         if self.deliveries.wanted() {
-            self.deliveries.push(transcript.record(self.so_far(), self.tcp.note(), Instant::now()));
+            self.deliveries.push(transcript.record(self.so_far(self.complete), self.tcp.note(), Instant::now()));
         }
     }
 }
