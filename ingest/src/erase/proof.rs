@@ -82,7 +82,8 @@ impl Earlier {
 pub(super) async fn earlier(store: &Store, hashes: &str) -> anyhow::Result<Earlier> {
     let sql = format!(
         "SELECT count() AS times, toUnixTimestamp64Milli(max(erased_at)) AS last, \
-         argMax(arrayZip(arrayMap(name -> toString(name), `counts.table`), `counts.left`), erased_at) AS left FROM erasures \
+         argMax(arrayZip(arrayMap(name -> toString(name), `counts.table`), \
+         arrayResize(`counts.left`, length(`counts.table`))), erased_at) AS left FROM erasures \
          WHERE hasAny(user_hashes, [{hashes}])"
     );
     Ok(store.client().query(&sql).fetch_one().await?)
