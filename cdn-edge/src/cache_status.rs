@@ -64,14 +64,15 @@ pub fn of_failure(headers: &mut HeaderMap, edge: &EdgeId, error: &OpenError) {
         // What the origin said, if anything, is not what is answered.
         OpenError::Origin(_) => return,
     };
-    if let Ok(value) = HeaderValue::try_from(format!("{}; {how}", Named(edge))) {
-        headers.append(CACHE_STATUS, value);
-    }
+    append(headers, format!("{}; {how}", Named(edge)));
 }
 
 /// Appends the member of an answer that is passed on as it came.
 pub fn of_passed(headers: &mut HeaderMap, edge: &EdgeId, why: Forward, status: StatusCode) {
-    let member = format!("{}; fwd={}; fwd-status={}", Named(edge), why.word(), status.as_u16());
+    append(headers, format!("{}; fwd={}; fwd-status={}", Named(edge), why.word(), status.as_u16()));
+}
+
+fn append(headers: &mut HeaderMap, member: String) {
     if let Ok(value) = HeaderValue::try_from(member) {
         headers.append(CACHE_STATUS, value);
     }

@@ -75,7 +75,7 @@ pub struct Told<'a> {
 impl Record {
     #[must_use]
     pub fn told(&self) -> Told<'_> {
-        Told { progress: self.progress, ..self.transcript.told(self.transcript.begun) }
+        self.transcript.told(self.progress)
     }
 }
 

@@ -71,11 +71,7 @@ impl Keeper {
             {
                 records.push(record);
             }
-            let told = |record: &Record| self.payload(record.told().into_delivery(&self.edge, &self.pop));
-            let group: Vec<Bytes> = records.iter().filter_map(told).collect();
-            if !group.is_empty() {
-                self.keep(&mut pen, group);
-            }
+            self.keep(&mut pen, records.iter().map(|record| record.told().into_delivery(&self.edge, &self.pop)));
             // Only now: with them go their notes.
             drop(records);
         }
@@ -88,11 +84,7 @@ impl Keeper {
         tracing::info!(answers = left.len(), "answers were under way when an earlier process was killed");
         while !left.is_empty() {
             let notes: Vec<Note> = left.drain(..left.len().min(GROUP)).collect();
-            let told = |note: &Note| self.payload(note.delivery(&self.edge, &self.pop));
-            let group: Vec<Bytes> = notes.iter().filter_map(told).collect();
-            if !group.is_empty() {
-                self.keep(pen, group);
-            }
+            self.keep(pen, notes.iter().map(|note| note.delivery(&self.edge, &self.pop)));
         }
     }
 
@@ -105,7 +97,11 @@ impl Keeper {
         Some(serde_json::to_vec(&delivery).expect("texts and numbers are written to memory").into())
     }
 
-    fn keep(&self, pen: &mut Pen, group: Vec<Bytes>) {
+    fn keep(&self, pen: &mut Pen, told: impl Iterator<Item = Option<Delivery>>) {
+        let group: Vec<Bytes> = told.filter_map(|delivery| self.payload(delivery)).collect();
+        if group.is_empty() {
+            return;
+        }
         let mut bytes = Vec::new();
         for payload in &group {
             record::append(&mut bytes, Topic::Deliveries, self.edge.as_str().as_bytes(), payload);

@@ -117,13 +117,11 @@ impl Transcript {
         }
     }
 
-    /// What is known of it before anything was sent.
-    pub(super) fn told(&self, now: Instant) -> Told<'_> {
+    pub(super) fn told(&self, progress: Progress) -> Told<'_> {
         let (key, object_bytes) = match &self.subject {
             Subject::Object(object) => (object.key(), object.size()),
             Subject::Key(key) => (key.as_ref().as_ref(), None),
         };
-        let sent = Sent { bytes: 0, complete: false, first_byte: None };
         Told {
             id: *self.id.get_or_init(|| id(self.started_at)),
             key,
@@ -135,7 +133,7 @@ impl Transcript {
             started_at: self.started_at,
             client: ClientNet::of(self.client),
             cmcd: self.cmcd.as_deref(),
-            progress: self.progress(sent, None, now),
+            progress,
         }
     }
 }
@@ -172,8 +170,9 @@ impl Deliveries {
 
     /// An answer is about to go out: from here on a kill does not lose it.
     pub fn note(&self, transcript: &Transcript) {
+        let nothing = Sent { bytes: 0, complete: false, first_byte: None };
         if let Some(notes) = &self.notes
-            && let Some(note) = notes.note(&transcript.told(Instant::now()))
+            && let Some(note) = notes.note(&transcript.told(transcript.progress(nothing, None, Instant::now())))
         {
             // It goes out once.
             let _ = transcript.note.set(note);
