@@ -32,6 +32,7 @@
 //! twice. A topic that is deleted and made anew under the same name reuses offsets, and so tokens, of the last
 //! 10,000 batches of its table; and what is not certain may be taken for what the old one brought.
 
+mod again;
 mod arrival;
 mod batch;
 mod config;
@@ -45,6 +46,7 @@ mod letterbox;
 mod metrics;
 mod mover;
 mod native;
+mod neighbours;
 mod original;
 mod owned;
 mod partition;

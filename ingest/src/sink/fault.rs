@@ -3,7 +3,8 @@
 //! A constraint that an operator wrote wrongly, or a column of another type, refuses every row with the same
 //! words as a bad row gets. To set all of them aside would empty the table's stream into the dead letters. So a
 //! row is set aside only where the table is known to take others: another row was taken since this one was first
-//! tried, or since the table was last altered, and then not many are set aside in succession.
+//! tried, or since the table was last altered, or would be of those around it, and then not many are set aside in
+//! succession.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clickhouse::Client;
 
+use super::insert::Job;
+use super::neighbours;
 use super::rows::Table;
+use super::store::Store;
 
 /// Set aside one after another, with no row taken between them: then the table is the more likely to be at fault.
 const IN_SUCCESSION: u64 = 16;
@@ -54,16 +58,19 @@ impl Faults {
         self.of(table).aside_since.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Of the only row of a batch that the table refused.
+    ///
     /// # Errors
-    /// When ClickHouse does not tell.
-    pub(super) async fn is_the_rows(&self, table: Table, tried: Mark, client: &Client) -> anyhow::Result<bool> {
+    /// When ClickHouse or Kafka does not tell.
+    pub(super) async fn is_the_rows(&self, job: &Job, tried: Mark, store: &Store) -> anyhow::Result<bool> {
+        let table = job.table;
         if self.mark(table).0 > tried.0 {
             return Ok(true);
         }
         if self.of(table).aside_since.load(Ordering::Relaxed) >= IN_SUCCESSION {
             return Ok(false);
         }
-        took_rows_as_it_is(table, client).await
+        Ok(took_rows_as_it_is(table, &store.asking).await? || neighbours::are_taken(store, job).await?)
     }
 }
 

@@ -167,8 +167,11 @@ impl Job {
                 // Refused after all, by something behind the table: cut in two, its halves would be there twice.
                 return Ok((false, "the table has the rows and yet the insert fails"));
             }
-            let row_at_fault = !is_alone || store.faults.is_the_rows(self.table, mark, &store.asking).await?;
-            Ok((row_at_fault, "the table has taken no other row since, so it is not set aside until it does"))
+            let row_at_fault = !is_alone || store.faults.is_the_rows(self, mark, store).await?;
+            Ok((
+                row_at_fault,
+                "the table takes no other row either, as far as can be seen, so it is not set aside until it does",
+            ))
         };
         match judged.await {
             Ok((true, _)) => true,

@@ -61,26 +61,31 @@ impl Table {
     /// The statement whose columns stand in the order that [`Table::append`] writes them.
     #[must_use]
     pub fn insert(self) -> String {
-        self.statement("RowBinary")
+        self.statement(self.name(), "RowBinary")
     }
 
     /// The statement that the sink makes of `count` such rows, and what it sends with it: those of events as columns.
     #[must_use]
     pub fn insert_of(self, rows: Bytes, count: usize) -> (String, Bytes) {
+        self.insert_into(self.name(), rows, count)
+    }
+
+    /// The same for a table `into` with the same columns.
+    pub(super) fn insert_into(self, into: &str, rows: Bytes, count: usize) -> (String, Bytes) {
         match self {
-            Self::Events => (self.statement("Native"), native::block(event::COLUMNS, &rows, count).into()),
-            Self::Deliveries | Self::Decisions | Self::Tallies => (self.insert(), rows),
+            Self::Events => (self.statement(into, "Native"), native::block(event::COLUMNS, &rows, count).into()),
+            Self::Deliveries | Self::Decisions | Self::Tallies => (self.statement(into, "RowBinary"), rows),
         }
     }
 
-    fn statement(self, format: &str) -> String {
+    fn statement(self, into: &str, format: &str) -> String {
         let columns: Vec<&str> = match self {
             Self::Events => event::COLUMNS.iter().map(|column| column.name).collect(),
             Self::Deliveries => DELIVERY_COLUMNS.to_vec(),
             Self::Decisions => DECISION_COLUMNS.to_vec(),
             Self::Tallies => TALLY_COLUMNS.to_vec(),
         };
-        format!("INSERT INTO {} (`{}`) FORMAT {format}", self.name(), columns.join("`, `"))
+        format!("INSERT INTO {into} (`{}`) FORMAT {format}", columns.join("`, `"))
     }
 
     /// The column of what [`Table::append`] returns.

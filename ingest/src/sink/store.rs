@@ -70,7 +70,7 @@ pub(super) struct Store {
     /// As it is configured, for questions.
     pub(super) asking: Client,
     /// With what inserts need.
-    inserting: Client,
+    pub(super) inserting: Client,
     pub(super) letterbox: Letterbox,
     pub(super) troubles: Troubles,
     pub(super) faults: Faults,
