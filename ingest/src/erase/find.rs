@@ -6,7 +6,7 @@ use super::Erasure;
 pub(crate) const PLAY: &str = "app, session_id, track_id, play_id";
 
 /// A play and what else leads from it, as a dead letter says it; empty where it is no event.
-pub(super) const LETTER: &str = "JSONExtractString(payload, 'app') AS app, \
+const LETTER: &str = "JSONExtractString(payload, 'app') AS app, \
      JSONExtractString(payload, 'event', 'session_id') AS session_id, \
      JSONExtractString(payload, 'event', 'track_id') AS track_id, \
      JSONExtractString(payload, 'event', 'play_id') AS play_id, \
@@ -70,11 +70,16 @@ impl Erasure {
     }
 
     fn said_where(&self, columns: &str, events: &str, letters: &str) -> String {
-        let listens = &self.listens;
         format!(
-            "SELECT {columns} FROM events WHERE {events} UNION ALL SELECT {columns} FROM \
-             (SELECT *, {LETTER} FROM dead_letter WHERE topic = '{listens}') WHERE session_id != '' AND {letters}"
+            "SELECT {columns} FROM events WHERE {events} UNION ALL \
+             SELECT {columns} FROM {} WHERE session_id != '' AND {letters}",
+            self.read_letters()
         )
+    }
+
+    /// What was set aside of the events' topic, with what could be read of it beside it.
+    pub(super) fn read_letters(&self) -> String {
+        format!("(SELECT *, {LETTER} FROM dead_letter WHERE topic = '{}')", self.listens)
     }
 
     /// Rows of `erased` that are of this listener's erasures.

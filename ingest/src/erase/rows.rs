@@ -1,7 +1,7 @@
 //! Rows of the tables that have a place in Kafka: written down first, then taken.
 
 use super::Erasure;
-use super::find::{By, LETTER, PLAY, SESSION};
+use super::find::{By, PLAY, SESSION};
 use super::store::Store;
 
 /// Whose rows are written down, in the order in which they go.
@@ -13,6 +13,17 @@ pub(super) struct Taken {
     pub(super) all: u64,
     /// This listener's among them; the others finish erasures of others.
     pub(super) theirs: u64,
+}
+
+impl Taken {
+    /// What is there to take.
+    pub(super) async fn of(store: &Store, table: &str, whose: impl Fn(By) -> String) -> anyhow::Result<Self> {
+        let what = format!("rows of {table}");
+        let count = |by| format!("SELECT count() FROM {table} WHERE {}", whose(by));
+        let all = store.number(&what, &count(By::Anyone)).await?;
+        let theirs = if all == 0 { 0 } else { store.number(&what, &count(By::Theirs)).await? };
+        Ok(Self { all, theirs })
+    }
 }
 
 /// Writes down where the listener's rows lie. From here on the erasure can be finished, whatever happens.
@@ -37,7 +48,8 @@ pub(super) async fn write_down(store: &Store, erasure: &Erasure) -> anyhow::Resu
         "{insert} SELECT topic, _partition, _offset, received_at, JSONExtractString(payload, 'ingest_id'), \
          JSONExtractUInt(payload, 'ingest_seq'), toUUIDOrZero(JSONExtractString(payload, 'event', 'event_id')), \
          'dead_letter', '{id}', if(session_id = '', 0, {SESSION}) \
-         FROM (SELECT *, {LETTER} FROM dead_letter WHERE topic = '{listens}') WHERE {} AND NOT ({})",
+         FROM {} WHERE {} AND NOT ({})",
+        erasure.read_letters(),
         erasure.letters(),
         erasure.written_down("dead_letter", By::Anyone)
     );
@@ -60,25 +72,25 @@ pub(super) async fn left(store: &Store, erasure: &Erasure, table: &str) -> anyho
     store.number("what is left", &format!("SELECT uniqExact(_partition, _offset) FROM {table} WHERE {found}")).await
 }
 
-/// Takes the rows that are written down: out of sight at once, and then off the disk.
+/// Takes the rows that are written down.
 pub(super) async fn delete(store: &Store, erasure: &Erasure, table: &str) -> anyhow::Result<u64> {
-    let mut condition = erasure.lying(table, By::Anyone);
-    if table == "events" {
-        condition = format!("{condition} AND {}", erasure.settled());
-    }
-    take(store, table, &condition).await
+    let taken = take(store, table, |by| match table {
+        "events" => format!("{} AND {}", erasure.lying(table, by), erasure.settled()),
+        _ => erasure.lying(table, by),
+    });
+    Ok(taken.await?.all)
 }
 
-/// How many there were.
-pub(super) async fn take(store: &Store, table: &str, condition: &str) -> anyhow::Result<u64> {
-    let count = format!("SELECT count() FROM {table} WHERE {condition}");
-    let found = store.number(&format!("rows of {table}"), &count).await?;
-    if found > 0 {
-        store.run(&format!("delete from {table}"), &format!("DELETE FROM {table} WHERE {condition}")).await?;
+/// Out of sight at once, and then off the disk: whoever's they are.
+pub(super) async fn take(store: &Store, table: &str, whose: impl Fn(By) -> String) -> anyhow::Result<Taken> {
+    let taken = Taken::of(store, table, &whose).await?;
+    if taken.all > 0 {
+        let delete = format!("DELETE FROM {table} WHERE {}", whose(By::Anyone));
+        store.run(&format!("delete from {table}"), &delete).await?;
         let physically = format!("ALTER TABLE {table} APPLY DELETED MASK");
         store.run(&format!("delete from {table} physically"), &physically).await?;
     }
-    Ok(found)
+    Ok(taken)
 }
 
 /// Takes the network, and what the player said, out of what the listener's events were delivered and decided by.
@@ -103,14 +115,10 @@ pub(super) async fn blank(store: &Store, erasure: &Erasure, table: &str) -> anyh
             _ => format!("{told} AND {decided}"),
         }
     };
-    let count = |by| format!("SELECT count() FROM {table} WHERE {}", whose(by));
-    let what = format!("networks in {table}");
-    let all = store.number(&what, &count(By::Anyone)).await?;
-    if all == 0 {
-        return Ok(Taken::default());
+    let taken = Taken::of(store, table, whose).await?;
+    if taken.all > 0 {
+        let sql = format!("ALTER TABLE {table} UPDATE {blank} WHERE {}", whose(By::Anyone));
+        store.run(&format!("blank networks in {table}"), &sql).await?;
     }
-    let theirs = store.number(&what, &count(By::Theirs)).await?;
-    let sql = format!("ALTER TABLE {table} UPDATE {blank} WHERE {}", whose(By::Anyone));
-    store.run(&format!("blank {what}"), &sql).await?;
-    Ok(Taken { all, theirs })
+    Ok(taken)
 }

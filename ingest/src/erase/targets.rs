@@ -4,7 +4,7 @@ use clickhouse::Row;
 use serde::Deserialize;
 
 use super::Erasure;
-use super::find::{By, PLAY};
+use super::find::PLAY;
 use super::rows::{Taken, take};
 use super::store::Store;
 
@@ -35,10 +35,8 @@ pub(super) async fn clean(store: &Store, erasure: &Erasure, waiting: u64) -> any
         if !by_play && waiting > 0 {
             continue;
         }
-        let count = format!("SELECT count() FROM {name} WHERE {}", condition(By::Theirs));
-        let theirs = store.number(&format!("rows of {name}"), &count).await?;
-        let all = take(store, &name, &condition(By::Anyone)).await?;
-        taken.push((name, Taken { all, theirs }));
+        let of_it = take(store, &name, condition).await?;
+        taken.push((name, of_it));
     }
     Ok(taken)
 }
