@@ -1,8 +1,6 @@
 //! `Cache-Status` (RFC 9211): how the cache took part in an answer. Our member follows those of caches
 //! before us; the key is not told.
 
-use std::fmt;
-
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use wire::{EdgeId, Timestamp};
 
@@ -52,8 +50,11 @@ pub fn of_object(fields: &mut ObjectFields, edge: &EdgeId, object: &Object, note
     let fwd_status = if matches!(note.how, How::Confirmed(_)) { "; fwd-status=304" } else { "" };
     let stored = if stored { "; stored" } else { "" };
     let collapsed = if note.collapsed { "; collapsed" } else { "" };
-    let member = format_args!("{}; {why}{fwd}{fwd_status}{stored}{collapsed}; ttl={ttl}", Named(edge));
-    fields.say(CACHE_STATUS.as_str(), member);
+    let mut member = fields.line(CACHE_STATUS.as_str());
+    for piece in named(edge).into_iter().chain(["; ", why, fwd, fwd_status, stored, collapsed, "; ttl="]) {
+        member.text(piece);
+    }
+    member.number(ttl);
 }
 
 /// The member of an answer that tells of no object.
@@ -64,12 +65,12 @@ pub fn of_failure(headers: &mut HeaderMap, edge: &EdgeId, error: &OpenError) {
         // What the origin said, if anything, is not what is answered.
         OpenError::Origin(_) => return,
     };
-    append(headers, format!("{}; {how}", Named(edge)));
+    append(headers, format!("{}; {how}", named(edge).concat()));
 }
 
 /// Appends the member of an answer that is passed on as it came.
 pub fn of_passed(headers: &mut HeaderMap, edge: &EdgeId, why: Forward, status: StatusCode) {
-    append(headers, format!("{}; fwd={}; fwd-status={}", Named(edge), why.word(), status.as_u16()));
+    append(headers, format!("{}; fwd={}; fwd-status={}", named(edge).concat(), why.word(), status.as_u16()));
 }
 
 fn append(headers: &mut HeaderMap, member: String) {
@@ -79,13 +80,7 @@ fn append(headers: &mut HeaderMap, member: String) {
 }
 
 /// An edge's id as a member of a list: no token begins with a digit (RFC 9651, section 3.3.4), a text may.
-struct Named<'a>(&'a EdgeId);
-
-impl fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_str() {
-            id if id.starts_with(|c: char| c.is_ascii_digit()) => write!(f, "\"{id}\""),
-            id => f.write_str(id),
-        }
-    }
+fn named(edge: &EdgeId) -> [&str; 3] {
+    let quote = if edge.as_str().starts_with(|c: char| c.is_ascii_digit()) { "\"" } else { "" };
+    [quote, edge.as_str(), quote]
 }

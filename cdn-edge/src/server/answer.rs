@@ -92,7 +92,9 @@ impl Answered {
     /// Puts a field behind those that there are.
     fn say(&mut self, name: HeaderName, value: &str) {
         match (&mut self.fields, HeaderValue::try_from(value)) {
-            (Some(fields), Ok(_)) => fields.say(name.as_str(), format_args!("{value}")),
+            (Some(fields), Ok(_)) => {
+                fields.line(name.as_str()).text(value);
+            }
             (None, Ok(value)) => drop(self.response.headers_mut().append(name, value)),
             (_, Err(_)) => {}
         }

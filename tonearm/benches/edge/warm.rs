@@ -8,7 +8,7 @@ use crate::reader::Reader;
 use crate::support::figure::{Figure, median};
 use crate::support::wrk::{self, Load};
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const SECONDS: u32 = 3;
 const MANY: usize = 2000;
 

@@ -2,9 +2,10 @@
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Write as _};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode, header};
@@ -69,6 +70,15 @@ pub(super) fn chunk_line(out: &mut Vec<u8>, length: usize) {
     let _ = write!(out, "{length:x}\r\n");
 }
 
+/// Most is done at once, and needs no timer.
+async fn within<T>(patience: Duration, doing: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut doing = pin!(doing);
+    match poll_fn(|context| Poll::Ready(doing.as_mut().poll(context))).await {
+        Poll::Ready(done) => done,
+        Poll::Pending => tokio::time::timeout(patience, doing).await.map_err(|_| io::ErrorKind::TimedOut)?,
+    }
+}
+
 /// An answer while it goes out. Its record is made when it is dropped, however that comes.
 #[derive(Debug)]
 pub(super) struct Outgoing<'a> {
@@ -109,7 +119,7 @@ impl Outgoing<'_> {
         }
         self.write_parts(stream, [before, piece, if is_chunk { LINE_END } else { b"" }]).await?;
         // TLS may hold some back.
-        tokio::time::timeout(self.patience, stream.flush()).await.map_err(|_| io::ErrorKind::TimedOut)?
+        within(self.patience, stream.flush()).await
     }
 
     /// Of the parts the second one is body.
@@ -129,7 +139,7 @@ impl Outgoing<'_> {
                 }
                 wrote
             });
-            let wrote = tokio::time::timeout(self.patience, writing).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let wrote = within(self.patience, writing).await?;
             let mut left = wrote;
             for (at, part) in parts.iter_mut().enumerate() {
                 let some = left.min(part.len());
@@ -150,7 +160,7 @@ impl Outgoing<'_> {
             self.pace().await;
             let flags = SendFlags::MORE | SendFlags::NOSIGNAL;
             let sending = socket.async_io(Interest::WRITABLE, || Ok(send(socket, head, flags)?));
-            let wrote = tokio::time::timeout(self.patience, sending).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let wrote = within(self.patience, sending).await?;
             head = &head[wrote..];
             self.wrote(socket, wrote)?;
         }
@@ -164,7 +174,7 @@ impl Outgoing<'_> {
                 self.intend(piece.len());
                 pages.send(socket, piece).inspect_err(|_| self.withhold())
             });
-            let wrote = tokio::time::timeout(self.patience, sending).await.map_err(|_| io::ErrorKind::TimedOut)??;
+            let wrote = within(self.patience, sending).await?;
             piece = &piece[wrote..];
             self.sent += wrote as u64;
             self.counters.body_bytes.fetch_add(wrote as u64, Relaxed);
