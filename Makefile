@@ -93,6 +93,6 @@ fuzz: deps
 bench: $(addprefix bench-,$(BENCHES))
 
 $(addprefix bench-,$(BENCHES)): bench-%: deps
-	@scripts/prerequisites wrk taskset $(if $(filter hit edge,$*),nginx) $(if $(filter edge,$*),varnishd traffic_server)
+	@scripts/prerequisites wrk taskset $(if $(filter hit edge,$*),nginx) $(if $(filter edge,$*),varnishd traffic_server unshare ip)
 	@cargo build --release --locked --bins
 	cargo bench --locked -p tonearm --bench $*

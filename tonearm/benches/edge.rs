@@ -1,7 +1,8 @@
 //! `make bench-edge`: the edge as anybody runs it (`--public`), beside nginx, Varnish and Apache Traffic Server.
 //!
 //! Every server is a cache on core 0 before the same web origin, which this program is; the load comes from core 1.
-//! Rounds alternate between the servers, so that a noisy minute touches all of them. `ONLY=warm`, `cold` or `many`
+//! Rounds alternate between the servers, so that a noisy minute touches all of them; where it may, it makes a network of
+//! its own for all of this (`support/network.rs`). `ONLY=warm`, `cold` or `many`
 //! runs a part; `OBJECTS=1000000` says how many objects `many` goes up to.
 
 #[path = "../support/mod.rs"]
@@ -25,6 +26,7 @@ use origin::Origin;
 use support::figure::publish;
 
 fn main() -> anyhow::Result<()> {
+    support::network::have_one()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run())
 }

@@ -6,6 +6,7 @@
 
 pub mod bare;
 pub mod figure;
+pub mod network;
 pub mod process;
 pub mod stack;
 pub mod traffic;
