@@ -3,8 +3,8 @@
 //! A constraint that an operator wrote wrongly, or a column of another type, refuses every row with the same
 //! words as a bad row gets. To set all of them aside would empty the table's stream into the dead letters. So a
 //! row is set aside only where the table is known to take others: another row was taken since this one was first
-//! tried, or since the table was last altered, or would be of those around it, and then not many are set aside in
-//! succession.
+//! tried, or since the table was last altered, as long as not many are set aside in succession, or one of those around
+//! it would be taken now.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -47,7 +47,7 @@ impl Faults {
         Mark(self.of(table).batches.load(Ordering::Relaxed))
     }
 
-    /// The table took rows.
+    /// The table took rows, or would have.
     pub(super) fn taken(&self, table: Table) {
         self.of(table).batches.fetch_add(1, Ordering::Relaxed);
         self.of(table).aside_since.store(0, Ordering::Relaxed);
@@ -64,13 +64,15 @@ impl Faults {
     /// When ClickHouse or Kafka does not tell.
     pub(super) async fn is_the_rows(&self, job: &Job, tried: Mark, store: &Store) -> anyhow::Result<bool> {
         let table = job.table;
-        if self.mark(table).0 > tried.0 {
+        let few = self.of(table).aside_since.load(Ordering::Relaxed) < IN_SUCCESSION;
+        if few && (self.mark(table).0 > tried.0 || took_rows_as_it_is(table, &store.asking).await?) {
             return Ok(true);
         }
-        if self.of(table).aside_since.load(Ordering::Relaxed) >= IN_SUCCESSION {
-            return Ok(false);
+        let takes_others = neighbours::are_taken(store, job).await?;
+        if takes_others {
+            self.taken(table);
         }
-        Ok(took_rows_as_it_is(table, &store.asking).await? || neighbours::are_taken(store, job).await?)
+        Ok(takes_others)
     }
 }
 

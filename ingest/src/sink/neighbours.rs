@@ -18,8 +18,8 @@ use super::rows::{Incoming, Table};
 use super::store::Store;
 use super::verdict::{self, Verdict};
 
-/// To either side.
-const REACH: i64 = 16;
+/// To either side: more bad rows than these in succession wait until the table takes another one.
+const REACH: i64 = 64;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -34,7 +34,8 @@ pub(super) async fn are_taken(store: &Store, job: &Job) -> anyhow::Result<bool> 
         let readable = message.offset != offset && table.append(message, &mut row).is_ok();
         readable.then(|| Bytes::from(row))
     };
-    let rows = around.read(&store.letterbox.kafka, row).await?.into_iter().flatten();
+    // The newest first: what is before may have been set aside as well.
+    let rows = around.read(&store.letterbox.kafka, row).await?.into_iter().rev().flatten();
     let any = tokio::time::timeout(WITHIN, any_is_taken(&store.inserting, table, rows)).await;
     any.context("no answer in time")?.context("cannot see whether the table takes the rows around it")
 }

@@ -90,6 +90,11 @@ async fn a_bad_row_of_a_table_just_altered_holds_nobody_up() {
     stack.until(REFUSED, 6).await;
     stack.adds_up(15).await;
     healthy(&sink).await;
+    let in_a_row: Vec<usize> = (5..45).collect();
+    assert_eq!(post(&ingest, &of_one_session(poisoned(50, &in_a_row))).await.status, 202);
+    stack.until(REFUSED, 46).await;
+    stack.adds_up(25).await;
+    healthy(&sink).await;
     sink.stop().await.unwrap();
 }
 
