@@ -237,7 +237,7 @@ impl Answerer {
             return self.held(&wanted, opened).await;
         }
         if wanted.asked.only_if_cached {
-            return only_if_cached().into();
+            return self.not_held(&wanted);
         }
         // Asked only where the cache does not know it: what is held has a valid one.
         match ObjectKey::new(&*text) {
@@ -271,7 +271,7 @@ impl Answerer {
             return self.held(&wanted, opened).await;
         }
         if wanted.asked.only_if_cached {
-            return only_if_cached().into();
+            return self.not_held(&wanted);
         }
         match head.method {
             Method::HEAD => Box::pin(self.pass(&wanted, body)).await,
@@ -365,12 +365,6 @@ fn not_a_tunnel() -> Response<EdgeBody> {
 fn foreign_coding() -> Response<EdgeBody> {
     let status = StatusCode::NOT_IMPLEMENTED;
     respond::problem(&Problem::new(status, "not-implemented", "of the transfer codings, only chunked is taken, once"))
-}
-
-/// RFC 9111, section 5.2.1.7.
-pub(super) fn only_if_cached() -> Response<EdgeBody> {
-    let status = StatusCode::GATEWAY_TIMEOUT;
-    respond::problem(&Problem::new(status, "only-if-cached", "nothing is held that could answer without the origin"))
 }
 
 /// Without a body: what measures the network must not count as load on it.

@@ -73,7 +73,8 @@ impl Answerer {
             }
             Method::POST if !purged && !is_choosy(wanted) => {
                 match library.keep_post(&key, headers, answer, wanted.asked, asking) {
-                    Ok(opened) => self.held(wanted, opened).await,
+                    // No read, and so no delivery.
+                    Ok(opened) => Answered { transcript: None, ..self.held(wanted, opened).await },
                     Err(answer) => self.passed(wanted, *answer, why),
                 }
             }

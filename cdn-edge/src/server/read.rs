@@ -8,7 +8,7 @@ use http::StatusCode;
 use service::Problem;
 use wire::Timestamp;
 
-use super::answer::{Answered, Answerer, Wanted, only_if_cached};
+use super::answer::{Answered, Answerer, Wanted};
 use crate::body::{EdgeBody, MediaBody, PartsBody};
 use crate::cache::pieces;
 use crate::cache_status::{self, CacheNote};
@@ -154,7 +154,7 @@ impl Answerer {
         };
         let note = self.note(&opened, &range);
         if wanted.asked.only_if_cached && !wanted.arrival.head && !note.all_held {
-            return Offer::Ready(only_if_cached().into());
+            return Offer::Ready(self.not_held(wanted));
         }
         let first = if let Selection::Parts(ranges) = &selection { ranges[0].clone() } else { range };
         let mut reader = Reader::new(self.shared.library.clone(), object, first);
@@ -236,7 +236,7 @@ impl Answerer {
     /// Once more from the start, and no more than once.
     async fn read_anew(&self, wanted: &Wanted<'_>) -> Answered {
         if wanted.asked.only_if_cached {
-            return only_if_cached().into();
+            return self.not_held(wanted);
         }
         let opened = tokio::time::timeout(self.shared.http.request_timeout.0, self.open(self.wish(wanted))).await;
         let opened = match opened.unwrap_or(Err(OpenError::Origin(OriginError::Changed))) {
@@ -357,6 +357,15 @@ impl Answerer {
     fn unsatisfiable(&self, wanted: &Wanted<'_>, object: &Arc<Object>, size: u64) -> Answered {
         let transcript = self.transcript(wanted, object, StatusCode::RANGE_NOT_SATISFIABLE);
         Answered::with(respond::unsatisfiable(size), transcript)
+    }
+
+    /// RFC 9111, section 5.2.1.7.
+    pub(super) fn not_held(&self, wanted: &Wanted<'_>) -> Answered {
+        let status = StatusCode::GATEWAY_TIMEOUT;
+        let problem = Problem::new(status, "only-if-cached", "nothing is held that could answer without the origin");
+        let subject = Subject::Key(wanted.key.to_key());
+        let transcript = Transcript::new(wanted.arrival.clone(), subject, status.as_u16(), 0);
+        Answered::with(respond::problem(&problem), transcript)
     }
 
     pub(super) fn overloaded(&self, wanted: &Wanted<'_>) -> Answered {

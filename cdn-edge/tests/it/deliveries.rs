@@ -12,6 +12,7 @@ use crate::catcher::Catcher;
 use crate::client::{get, get_range, send};
 use crate::origin::{Act, Origin};
 use crate::stage::{CHUNK, Stage, eventually, noise};
+use crate::web::{Reply, Web};
 
 async fn stage(origin: &Origin) -> (Stage, Catcher) {
     let ingest = Catcher::start("/v1/deliveries").await;
@@ -69,6 +70,25 @@ async fn each_answer_is_recorded_with_its_decision_and_bytes() {
         assert_eq!(record.object_bytes, about_song.then_some(bytes.len() as u64));
     }
     assert_eq!(records[1].range_start, 100);
+}
+
+/// A POST whose answer is kept for reads to come is none itself.
+#[tokio::test]
+async fn only_reads_are_deliveries() {
+    let web = Web::start().await;
+    let ingest = Catcher::start("/v1/deliveries").await;
+    let url = ingest.url.clone();
+    let stage = Stage::public(&web, |config| config.edge.ingest = url).await;
+    let kept = [("Cache-Control", "max-age=60"), ("Content-Location", "/form")];
+    web.put("/form", [Reply::new(200, &kept, "kept")]);
+    send(Method::POST, &stage.at("form"), &[]).await;
+    get(&stage.at("form")).await;
+    assert_eq!(web.heard().len(), 1);
+    send(Method::GET, &stage.at("other"), &[("cache-control", "only-if-cached")]).await;
+    let mut told: Vec<_> =
+        wait_for(&ingest, 2).await.into_iter().map(|r| (r.method, r.status, r.cache_status)).collect();
+    told.sort_by_key(|(_, status, _)| *status);
+    assert_eq!(told, [("GET".into(), 200, CacheStatus::Hit), ("GET".into(), 504, CacheStatus::None)]);
 }
 
 #[tokio::test]
