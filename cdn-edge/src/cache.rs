@@ -138,7 +138,8 @@ impl Cache {
 /// A range as its chunks, each with the part of it that is meant.
 pub fn pieces(range: &std::ops::Range<u64>) -> impl Iterator<Item = (u32, u64, u64)> {
     let (start, end) = (range.start, range.end);
-    (start / CHUNK..end.div_ceil(CHUNK)).map(move |chunk| {
+    let chunks = if range.is_empty() { 0..0 } else { start / CHUNK..end.div_ceil(CHUNK) };
+    chunks.map(move |chunk| {
         let (from, to) = (start.max(chunk * CHUNK) - chunk * CHUNK, end.min((chunk + 1) * CHUNK) - chunk * CHUNK);
         (u32::try_from(chunk).expect("within the object"), from, to)
     })

@@ -8,6 +8,7 @@ mod own;
 mod packed;
 mod rest;
 mod shared;
+mod target;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ use fills::Fills;
 pub use head::{Description, Head};
 pub use rest::Rest;
 use shared::Site;
+use target::Target;
 
 /// Bytes of a chunk: one disk read and one memory entry. Large enough that a hit is few frames, small
 /// enough that a cold range costs little more than it asked for.
@@ -35,19 +37,16 @@ const UNKNOWN: u64 = u64::MAX;
 
 /// There are as many as the disk holds, so that each byte of one is a megabyte: most have one chunk, no fill and no
 /// variants, and those that nobody asks for are at [`Rest`].
+///
+/// What every hit looks at comes first, in the order of the memory's lines: of many objects none is near the processor.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Object {
+    site: Arc<Site>,
+    head: ArcSwap<Head>,
     /// Unique on this disk: the name of its file and part of its chunks' names in memory.
     pub id: u64,
-    site: Arc<Site>,
-    /// Of its key, behind the site.
-    target: Box<str>,
-    head: ArcSwap<Head>,
     size: AtomicU64,
-    on_disk: Chunks,
-    disk_bytes: AtomicU64,
-    /// Locked only where a chunk is missing.
-    fills: Mutex<Fills>,
     /// None of most.
     rare: Option<Box<Rare>>,
     readers: AtomicU32,
@@ -60,6 +59,12 @@ pub struct Object {
     ended: AtomicBool,
     /// For the writer: the index log has it.
     logged: AtomicBool,
+    /// Of its key, behind the site.
+    target: Target,
+    on_disk: Chunks,
+    disk_bytes: AtomicU64,
+    /// Locked only where a chunk is missing.
+    fills: Mutex<Fills>,
 }
 
 #[derive(Debug)]
@@ -76,7 +81,7 @@ impl Object {
         Self {
             id,
             site: Site { https: key.https, host: key.host.into() }.shared(),
-            target: key.target.into(),
+            target: Target::new(key.target),
             combinable: version::strong(&headers).is_some(),
             head: ArcSwap::from_pointee(Head::new(description.status(), headers, life, shared_head)),
             size: AtomicU64::new(description.size.unwrap_or(UNKNOWN)),
@@ -93,7 +98,7 @@ impl Object {
 
     #[must_use]
     pub fn key(&self) -> KeyRef<'_> {
-        KeyRef { https: self.site.https, host: &self.site.host, target: &self.target }
+        KeyRef { https: self.site.https, host: &self.site.host, target: self.target.as_str() }
     }
 
     /// What its name, its head and what tells its variants apart take of memory, about; of what it shares, its share.
@@ -101,7 +106,7 @@ impl Object {
     pub fn name_bytes(&self) -> u64 {
         let text = |(name, value): &(String, Option<String>)| name.len() + value.as_ref().map_or(0, String::len);
         let selectors = self.selectors().iter().map(text).sum::<usize>();
-        (self.target.len() + self.head().bytes() + selectors) as u64
+        (self.target.as_str().len() + self.head().bytes() + selectors) as u64
     }
 
     /// What a request must have to get it, beside the key.
@@ -277,7 +282,7 @@ mod tests {
 
     #[test]
     fn an_object_is_small_and_tells_what_it_was_made_of() {
-        assert!(size_of::<Object>() <= 104, "{}", size_of::<Object>());
+        assert!(size_of::<Object>() <= 176, "{}", size_of::<Object>());
         let key = KeyRef::parse("https://x/a?b");
         let selectors = vec![("accept".to_owned(), Some("b".to_owned()))];
         let by = EdgeId::new("fra-1").ok();

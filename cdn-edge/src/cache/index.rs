@@ -17,7 +17,7 @@ use crate::object::Object;
 
 /// Awake, an object takes so many bytes more than at rest. To wake one costs its hit most of a microsecond, and to put it
 /// back as much again.
-const AWAKE_BYTES: u64 = 220;
+const AWAKE_BYTES: u64 = 240;
 
 /// What being awake may take of the memory for chunks, beyond it: a tenth.
 const AWAKE_SHARE: u64 = 10;

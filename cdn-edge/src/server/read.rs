@@ -152,16 +152,19 @@ impl Answerer {
             Selection::Part(range) => range.clone(),
             Selection::Parts(ranges) => ranges[0].start..ranges[ranges.len() - 1].end,
         };
-        let note = self.note(&opened, &range);
-        if wanted.asked.only_if_cached && !wanted.arrival.head && !note.all_held {
-            return Offer::Ready(self.not_held(wanted));
-        }
-        let first = if let Selection::Parts(ranges) = &selection { ranges[0].clone() } else { range };
+        let first = if let Selection::Parts(ranges) = &selection { ranges[0].clone() } else { range.clone() };
         let mut reader = Reader::new(self.shared.library.clone(), object, first);
         if matches!(opened.how, How::Cold(_) | How::Replaced(_)) && !opened.collapsed {
             reader.started_the_fill();
         }
-        if wanted.arrival.head || reader.left() == Some(0) {
+        let bodiless = wanted.arrival.head || reader.left() == Some(0);
+        // Looked for before all else: where it is all there is, nothing else need be looked at.
+        let ready = if bodiless { None } else { reader.ready() };
+        let note = self.note(&opened, &range, ready.as_ref().map_or(0, Bytes::len));
+        if wanted.asked.only_if_cached && !wanted.arrival.head && !note.all_held {
+            return Offer::Ready(self.not_held(wanted));
+        }
+        if bodiless {
             return Offer::Ready(self.without_body(wanted, &reader, note));
         }
         if !note.all_held {
@@ -171,7 +174,7 @@ impl Answerer {
                 reader.ask_as(self.wish(wanted).unconditional());
             }
         }
-        match reader.ready() {
+        match ready {
             Some(first) => Offer::Ready(self.with_body(wanted, first, reader, selection, note)),
             None => Offer::Pending(reader, selection, note),
         }
@@ -254,15 +257,15 @@ impl Answerer {
         }
     }
 
-    /// Looks at no more than [`NOTED`] chunks, and no further than the answer is clear.
-    fn note(&self, opened: &Opened, range: &Range<u64>) -> CacheNote {
+    /// Looks at no more than [`NOTED`] chunks, and no further than the answer is clear. The first bytes are `ready`.
+    fn note(&self, opened: &Opened, range: &Range<u64>, ready: usize) -> CacheNote {
         let (how, collapsed) = (opened.how, opened.collapsed);
         if matches!(how, How::Cold(_) | How::Replaced(_)) || opened.object.size().is_none() {
             return CacheNote { how, all_held: false, some_held: false, collapsed };
         }
         let cache = &self.shared.library.cache;
-        let (mut some_held, mut all_held) = (false, true);
-        for (chunk, from, to) in pieces(range).take(NOTED) {
+        let (mut some_held, mut all_held) = (ready > 0, true);
+        for (chunk, from, to) in pieces(&(range.start + ready as u64..range.end)).take(NOTED) {
             match cache.holds_part(&opened.object, chunk, from, to) {
                 true => some_held = true,
                 false => all_held = false,
