@@ -17,12 +17,17 @@ pub struct Figure {
     /// Such as `ratio <= 0.85`; none for a figure that only informs.
     pub goal: Option<String>,
     pub holds: Option<bool>,
+    /// By how much it misses its goal, in what the goal is given in.
+    pub short_by: Option<f64>,
+    /// What is known of why it does.
+    pub why: Option<String>,
 }
 
 impl Figure {
     pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
         let name = name.into();
-        Self { name, value, unit, peer: None, peer_value: None, ratio: None, goal: None, holds: None }
+        let (peer, peer_value, ratio, goal, holds, short_by, why) = Default::default();
+        Self { name, value, unit, peer, peer_value, ratio, goal, holds, short_by, why }
     }
 
     pub fn against(mut self, peer: &'static str, value: f64) -> Self {
@@ -33,23 +38,33 @@ impl Figure {
     }
 
     /// The ratio is to be at most this.
-    pub fn ratio_at_most(mut self, most: f64) -> Self {
-        self.goal = Some(format!("ratio <= {most}"));
-        self.holds = self.ratio.map(|ratio| ratio <= most);
-        self
+    pub fn ratio_at_most(self, most: f64) -> Self {
+        let over = self.ratio.map(|ratio| ratio - most);
+        self.with_goal(format!("ratio <= {most}"), over)
     }
 
     /// The ratio is to be at least this.
-    pub fn ratio_at_least(mut self, least: f64) -> Self {
-        self.goal = Some(format!("ratio >= {least}"));
-        self.holds = self.ratio.map(|ratio| ratio >= least);
-        self
+    pub fn ratio_at_least(self, least: f64) -> Self {
+        let under = self.ratio.map(|ratio| least - ratio);
+        self.with_goal(format!("ratio >= {least}"), under)
     }
 
     /// The value is to be at most this.
-    pub fn at_most(mut self, most: f64) -> Self {
-        self.goal = Some(format!("<= {most}"));
-        self.holds = Some(self.value <= most);
+    pub fn at_most(self, most: f64) -> Self {
+        let over = self.value - most;
+        self.with_goal(format!("<= {most}"), Some(over))
+    }
+
+    fn with_goal(mut self, goal: String, short_by: Option<f64>) -> Self {
+        self.goal = Some(goal);
+        self.holds = short_by.map(|by| by <= 0.0);
+        self.short_by = short_by.filter(|by| *by > 0.0);
+        self
+    }
+
+    /// Said where it falls short of its goal.
+    pub fn because(mut self, why: impl FnOnce() -> String) -> Self {
+        self.why = self.short_by.map(|_| why());
         self
     }
 }
@@ -64,6 +79,10 @@ pub fn publish(name: &str, figures: &[Figure]) -> anyhow::Result<()> {
         let goal = f.goal.clone().unwrap_or_default();
         let holds = f.holds.map_or("", |holds| if holds { "yes" } else { "no" });
         println!("{:<44} {:>10} {:<7} {:>22} {:>6}  {:<14} {holds}", f.name, short(f.value), f.unit, peer, ratio, goal);
+    }
+    for f in figures {
+        let why = f.why.iter().map(|why| format!(": {why}")).collect::<String>();
+        f.short_by.iter().for_each(|by| println!("{} falls short by {by:.2}{why}", f.name));
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     std::fs::create_dir_all(&folder)?;

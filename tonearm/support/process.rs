@@ -60,10 +60,19 @@ impl Server {
 
     /// User and system time of the process and the children it has, in microseconds.
     pub fn cpu_us(&self) -> anyhow::Result<f64> {
-        let pid = self.child.id();
+        self.pids().map(|pid| cpu_us_of(&pid)).sum()
+    }
+
+    /// The part of [`Self::cpu_us`] that is system time.
+    pub fn kernel_us(&self) -> anyhow::Result<f64> {
+        self.pids().map(|pid| Ok(times_us(&pid)?.kernel)).sum()
+    }
+
+    fn pids(&self) -> impl Iterator<Item = String> {
+        let pid = self.child.id().to_string();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-        let pids = std::iter::once(pid.to_string()).chain(children.split_whitespace().map(str::to_owned));
-        pids.map(|pid| cpu_us_of(&pid)).sum()
+        let children: Vec<String> = children.split_whitespace().map(str::to_owned).collect();
+        std::iter::once(pid).chain(children)
     }
 
     /// Its own resident memory, and what it keeps in files that are memory (memfd), mapped or not.
@@ -114,13 +123,33 @@ impl Drop for Server {
     }
 }
 
-/// User and system time of a process, in microseconds: fields 14 and 15 of `stat`, in ticks of 10 ms.
+/// User and system time of a process, in microseconds.
 pub fn cpu_us_of(pid: &str) -> anyhow::Result<f64> {
+    let Times { user, kernel, .. } = times_us(pid)?;
+    Ok(user + kernel)
+}
+
+/// User and system time of those that this process has started and waited for, in microseconds.
+pub fn cpu_us_of_ended() -> anyhow::Result<f64> {
+    Ok(times_us("self")?.ended)
+}
+
+/// In microseconds.
+struct Times {
+    user: f64,
+    kernel: f64,
+    /// Of both, what children had that have been waited for.
+    ended: f64,
+}
+
+/// Fields 14 to 17 of `stat`, in ticks of 10 ms.
+fn times_us(pid: &str) -> anyhow::Result<Times> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(") ").context("stat has no command")?;
-    let fields: Vec<&str> = fields.split(' ').collect();
-    let ticks = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-    Ok(ticks * 10_000.0)
+    let ticks = fields.split(' ').skip(11).take(4).map(str::parse).collect::<Result<Vec<f64>, _>>()?;
+    let [user, kernel, ended_user, ended_kernel] = ticks[..] else { bail!("stat has too few fields") };
+    let us = |ticks| ticks * 10_000.0;
+    Ok(Times { user: us(user), kernel: us(kernel), ended: us(ended_user + ended_kernel) })
 }
 
 /// A port that is free at this moment.

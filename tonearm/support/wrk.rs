@@ -5,13 +5,17 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use super::process::Server;
+use super::process::{Server, cpu_us_of_ended};
 
 /// What wrk and the server's CPU clock say of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
     pub requests_s: f64,
     pub cpu_us: f64,
+    /// The part of it that the kernel spent.
+    pub kernel_us: f64,
+    /// How much of its own core's time wrk used.
+    pub load_share: f64,
     pub p50_ms: f64,
     pub p99_ms: f64,
 }
@@ -31,14 +35,17 @@ pub fn run_over(server: &Server, url: &str, count: usize, seconds: u32) -> anyho
 }
 
 fn measure(server: &Server, url: &str, args: &[&str], seconds: u32) -> anyhow::Result<Load> {
-    let before = server.cpu_us()?;
+    let (before, kernel_before, load_before) = (server.cpu_us()?, server.kernel_us()?, cpu_us_of_ended()?);
     let text = wrk(url, args, seconds)?;
-    let cpu = server.cpu_us()? - before;
+    let (cpu, kernel, load) =
+        (server.cpu_us()? - before, server.kernel_us()? - kernel_before, cpu_us_of_ended()? - load_before);
     ensure!(!text.contains("Non-2xx"), "answers were not 2xx:\n{text}");
     let requests: f64 = field(&text, " requests in ", false)?.parse()?;
     Ok(Load {
         requests_s: field(&text, "Requests/sec:", true)?.parse()?,
         cpu_us: cpu / requests,
+        kernel_us: kernel / requests,
+        load_share: load / (f64::from(seconds) * 1e6),
         p50_ms: millis(field(&text, "50%", true)?)?,
         p99_ms: millis(field(&text, "99%", true)?)?,
     })

@@ -88,23 +88,43 @@ fn load(cache: &Cache, shape: &Shape) -> anyhow::Result<Load> {
     }
 }
 
+type What = fn(&Load) -> f64;
+
+const CPU_US: What = |load| load.cpu_us;
+const KERNEL_US: What = |load| load.kernel_us;
+const REQUESTS_S: What = |load| load.requests_s;
+const P99_MS: What = |load| load.p99_ms;
+const SHARE: What = |load| load.cpu_us * load.requests_s / 1e6;
+const LOAD_SHARE: What = |load| load.load_share;
+
 fn compare(shape: &Shape, caches: &[Cache], loads: &[Vec<Load>]) -> [Figure; 4] {
-    let of = |at: usize, what: fn(&Load) -> f64| median(loads[at].iter().map(what).collect());
-    let figure = |told: &str, unit, what: fn(&Load) -> f64, better: fn(&f64, &f64) -> bool| {
-        let mut best = 1;
-        for at in 2..caches.len() {
-            if better(&of(at, what), &of(best, what)) {
-                best = at;
-            }
-        }
+    let of = |at: usize, what: What| median(loads[at].iter().map(what).collect());
+    let best = |what: What, better: fn(&f64, &f64) -> bool| {
+        let is_better = |best: usize, at: usize| better(&of(at, what), &of(best, what));
+        (2..caches.len()).fold(1, |best, at| if is_better(best, at) { at } else { best })
+    };
+    let figure = |told: &str, unit, what: What, best: usize| {
         let name = format!("{}, {told}", shape.name);
         Figure::new(name, of(0, what), unit).against(caches[best].kind.name(), of(best, what))
     };
+    let (cheapest, fastest) = (best(CPU_US, f64::lt), best(REQUESTS_S, f64::gt));
+    let (steadiest, idlest) = (best(P99_MS, f64::lt), best(SHARE, f64::lt));
+    let kernel = || {
+        let told = |at| format!("{:.1} of {:.1} us", of(at, KERNEL_US), of(at, CPU_US));
+        format!("the kernel takes {}, of {} {}", told(0), caches[cheapest].kind.name(), told(cheapest))
+    };
+    let load = |peer: usize| {
+        let told = |at| {
+            let (rate, own, loads) = (of(at, REQUESTS_S), of(at, SHARE), of(at, LOAD_SHARE));
+            format!("{rate:.0} req/s with {own:.2} of its core and {loads:.2} of the load's")
+        };
+        format!("{}; {} {}", told(0), caches[peer].kind.name(), told(peer))
+    };
     [
-        figure("CPU a request", "us", |load| load.cpu_us, f64::lt).ratio_at_most(shape.goal),
-        figure("requests/s", "req/s", |load| load.requests_s, f64::gt).ratio_at_least(1.1),
-        figure("p99", "ms", |load| load.p99_ms, f64::lt).ratio_at_most(1.0),
+        figure("CPU a request", "us", CPU_US, cheapest).ratio_at_most(shape.goal).because(kernel),
+        figure("requests/s", "req/s", REQUESTS_S, fastest).ratio_at_least(1.1).because(|| load(fastest)),
+        figure("p99", "ms", P99_MS, steadiest).ratio_at_most(1.0).because(|| load(steadiest)),
         // Where this is below 1 the server waits for the load, whose core it is that requests/s and p99 tell of.
-        figure("of its core's time", "", |load| load.cpu_us * load.requests_s / 1e6, f64::lt),
+        figure("of its core's time", "", SHARE, idlest),
     ]
 }
