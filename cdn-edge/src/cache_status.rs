@@ -6,6 +6,7 @@ use wire::{EdgeId, Timestamp};
 
 use crate::library::open::{Forward, How, OpenError};
 use crate::object::Object;
+use crate::origin::OriginError;
 use crate::respond::ObjectFields;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -63,9 +64,24 @@ pub fn of_failure(headers: &mut HeaderMap, edge: &EdgeId, error: &OpenError) {
         OpenError::KnownMissing => "hit; detail=missing",
         OpenError::NotFound => "fwd=uri-miss",
         // What the origin said, if anything, is not what is answered.
-        OpenError::Origin(_) => return,
+        OpenError::Origin(error) => match error {
+            OriginError::Overloaded | OriginError::Busy => "detail=overloaded",
+            OriginError::Away | OriginError::Abandoned => "detail=origin-away",
+            OriginError::Upload => "fwd=method; detail=broken-body",
+            OriginError::Timeout(_) => "fwd=miss; detail=origin-timeout",
+            OriginError::Unreachable | OriginError::Unconfirmed => "fwd=miss; detail=origin-unreachable",
+            OriginError::Changed => "fwd=miss; detail=origin-changed",
+            OriginError::Status(_) | OriginError::Nonsense(_) | OriginError::Broken | OriginError::TooLarge => {
+                "fwd=miss; detail=origin-failed"
+            }
+        },
     };
     append(headers, format!("{}; {how}", named(edge).concat()));
+}
+
+/// The member of an answer to who wants what is held and nothing else, where that is not held.
+pub fn of_not_held(headers: &mut HeaderMap, edge: &EdgeId) {
+    append(headers, format!("{}; detail=not-held", named(edge).concat()));
 }
 
 /// Appends the member of an answer that is passed on as it came.

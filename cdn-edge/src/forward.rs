@@ -24,9 +24,14 @@ const OF_THE_CONNECTION: [HeaderName; 6] =
     [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE];
 
 /// By these, servers take a request for one of another address or method.
-const PRETENCES: [&str; 16] = [
+const PRETENCES: [&str; 22] = [
+    "cf-connecting-ip",
+    "fastly-client-ip",
     "forwarded",
     "front-end-https",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
     "x-forwarded-port",
     "x-forwarded-prefix",
     "x-forwarded-protocol",
@@ -39,6 +44,7 @@ const PRETENCES: [&str; 16] = [
     "x-method-override",
     "x-original-host",
     "x-original-url",
+    "x-real-ip",
     "x-rewrite-url",
     "x-url-scheme",
 ];

@@ -11,6 +11,9 @@ use crate::directives::ResponseDirectives;
 /// Longest lifetime we keep count of: a year, as RFC 9111 suggests for "never".
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// RFC 9111, section 1.2.2: the largest number of seconds that is told apart.
+const OLDEST: Duration = Duration::from_secs(1 << 31);
+
 /// Longest lifetime that is guessed from `Last-Modified`.
 const LONGEST_GUESS: Duration = Duration::from_secs(24 * 3600);
 
@@ -200,7 +203,7 @@ pub fn initial_age(headers: &HeaderMap, received: SystemTime, response_delay: Du
     // The first of several counts, and one that cannot be read does not (section 5.1).
     let told = headers.get(header::AGE).and_then(|age| age.to_str().ok()).and_then(|age| age.split(',').next());
     let told = told.and_then(|age| delta_seconds(age.trim())).unwrap_or(0);
-    apparent.max(Duration::from_secs(told) + response_delay).min(FOREVER)
+    apparent.max(Duration::from_secs(told) + response_delay).min(OLDEST)
 }
 
 /// An unreadable `Expires`, or a second one, means already stale (RFC 9111, section 5.3).
@@ -222,7 +225,7 @@ pub fn date(headers: &HeaderMap, name: header::HeaderName) -> Option<SystemTime>
 #[must_use]
 pub fn delta_seconds(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| text.parse().unwrap_or(u64::MAX).min(FOREVER.as_secs()))
+    digits.then(|| text.parse().unwrap_or(u64::MAX).min(OLDEST.as_secs()))
 }
 
 #[cfg(test)]
@@ -299,6 +302,8 @@ mod tests {
         assert_eq!(age(&[("age", "10"), ("date", NOW)]), 30);
         assert_eq!(age(&[("age", "ten"), ("date", "Fri, 20 Nov 2026 10:00:00 GMT")]), 2);
         assert_eq!(age(&[("age", "10, 20")]), 12);
+        assert_eq!(age(&[("age", "40000000")]), 40_000_002);
+        assert_eq!(age(&[("age", "99999999999999999999")]), 1 << 31);
         assert_eq!(age(&[("age", "-1")]), 2);
     }
 

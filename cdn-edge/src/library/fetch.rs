@@ -63,7 +63,7 @@ impl Fetched {
     fn opened(object: Arc<Object>, how: How, shareable: bool) -> Self {
         let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false, hold: None, own: None }));
         let shared = if shareable { ForOthers::Yes } else { ForOthers::No };
-        Self { outcome, shared, remember_to_pass: None, begun: None }
+        Self { outcome, shared, remember_to_pass: (!shareable).then_some(Passing::All), begun: None }
     }
 
     /// With what the answer says to who asked alone.
@@ -98,9 +98,13 @@ impl Library {
         if self.origin.is_web() {
             // What is passed on is asked for as the client did.
             let headers = if self.is_passing(wish) { wish.headers.clone() } else { wish.cold_web() };
+            let as_asked = headers.get(header::RANGE) == wish.headers.get(header::RANGE);
             let ask = Ask { interim: wish.interim.clone(), ..Ask::get(wish.key.clone(), headers) };
             return match self.ask_upstream(ask).await {
-                Ok(answer) => self.take(wish, answer, why, How::Cold(why)),
+                Ok(answer) => {
+                    let fetched = self.take(wish, answer, why, How::Cold(why));
+                    if as_asked { fetched } else { self.as_asked(wish, fetched).await }
+                }
                 Err(error) => Fetched::failed(error),
             };
         }
@@ -108,6 +112,22 @@ impl Library {
             Ok(answer) => self.take_from_bucket(wish, answer, why, How::Cold(why)).await,
             Err(error) => Fetched::failed(error),
         }
+    }
+
+    /// What is passed on must be a part that the client asked for, and the only one: more than that was asked for, and of
+    /// several the first alone.
+    async fn as_asked(&self, wish: &Wish, mut fetched: Fetched) -> Fetched {
+        let Ok(Outcome::Passed(passed, _)) = &mut fetched.outcome else { return fetched };
+        let fits = |part: &ContentRange| wish.only_range(part.size).is_some_and(|wanted| wanted == part.bytes);
+        if passed.status != StatusCode::PARTIAL_CONTENT || passed.part.as_ref().is_some_and(fits) {
+            return fetched;
+        }
+        let ask = Ask { interim: wish.interim.clone(), ..Ask::get(wish.key.clone(), wish.headers.clone()) };
+        match self.ask_upstream(ask).await {
+            Ok(answer) => **passed = answer,
+            Err(error) => return Fetched::failed(error),
+        }
+        fetched
     }
 
     /// The answer to a first request. Past the end, or of an empty object, no range exists: what it is,
@@ -171,7 +191,6 @@ impl Library {
             let outcome = Ok(Outcome::Passed(Box::new(answer), why));
             return Fetched { outcome, shared, remember_to_pass, begun: None };
         }
-        self.passing.invalidate(&wish.key);
         let (object, own) = (self.object_of(wish, &answer, &said, policy), for_one(&answer.headers, &said));
         if answer.status == StatusCode::OK && wish.range().is_some() {
             object.found_to_ignore_ranges();
@@ -180,6 +199,9 @@ impl Library {
         let begun = begin_fill(&object, answer);
         self.cache.publish(&object);
         let shareable = is_shareable(&object);
+        if shareable {
+            self.passing.invalidate(&wish.key);
+        }
         Fetched { begun, ..Fetched::opened(object, how, shareable) }.telling(own)
     }
 
@@ -341,7 +363,11 @@ impl Library {
         let fields = headers != before.headers();
         held.refresh(merged.with_life(life));
         self.cache.disk.refreshed(held.clone(), fields);
-        Ok(Fetched::opened(held.clone(), How::Confirmed(why), is_shareable(held)).telling(own))
+        let shareable = is_shareable(held);
+        if shareable {
+            self.passing.invalidate(&wish.key);
+        }
+        Ok(Fetched::opened(held.clone(), How::Confirmed(why), shareable).telling(own))
     }
 
     /// The origin answered with something else, or with the same under no condition.

@@ -1,5 +1,6 @@
 //! A request as the library and the origin see it, made only where the origin is to be asked.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -13,7 +14,7 @@ use crate::loops::CDN_LOOP;
 use crate::object::CHUNK;
 use crate::origin::range_value;
 use crate::purge::Asking;
-use crate::range::RangeSpec;
+use crate::range::{RangeSpec, Ranges};
 
 #[derive(Debug, Clone)]
 pub struct Wish {
@@ -46,6 +47,14 @@ impl Wish {
     #[must_use]
     pub fn range(&self) -> Option<RangeSpec> {
         if let Wants::Part(range) = self.wants { Some(range) } else { None }
+    }
+
+    /// The bytes of an object of this size that are asked for, where they are one piece.
+    #[must_use]
+    pub fn only_range(&self, size: u64) -> Option<Range<u64>> {
+        let asked = self.headers.get(header::RANGE)?;
+        let mut parts = Ranges::parse(asked.as_bytes())?.select(size);
+        parts.pop().filter(|_| parts.is_empty())
     }
 
     /// What a bucket is asked for an object that nobody knows: whole chunks, one run at most.

@@ -109,8 +109,11 @@ impl Own {
         for (name, value) in self.each() {
             match value {
                 Value::Text(text) => line(out, name, text),
-                // A Vec takes all that is written to it.
-                Value::Date(seconds) => drop(write!(out, "{name}: {}\r\n", HttpDate::from(time(seconds)))),
+                Value::Date(seconds) => {
+                    out.extend_from_slice(name.as_bytes());
+                    // A Vec takes all that is written to it.
+                    let _ = write!(out, ": {}\r\n", HttpDate::from(time(seconds)));
+                }
             }
             dated |= name == header::DATE;
         }

@@ -304,7 +304,9 @@ impl Answerer {
 
     fn wanted<'a>(&self, head: &'a Parts, key: KeyRef<'a>, internal: bool) -> Wanted<'a> {
         let is_head = head.method == Method::HEAD;
-        let range = head.headers.get(header::RANGE).filter(|_| !is_head);
+        // Two of a field that is no list mean nothing (RFC 9110, section 5.3).
+        let mut ranges = head.headers.get_all(header::RANGE).iter();
+        let range = ranges.next().filter(|_| !is_head && ranges.next().is_none());
         // In a fleet a reload by one listener is no reason to ask the origin.
         let heeded = self.shared.public || internal;
         let asked = if heeded { RequestDirectives::of(&head.headers) } else { RequestDirectives::default() };

@@ -146,21 +146,23 @@ impl Answerer {
             Err(Some(answered)) => return Offer::Ready(*answered),
             Err(None) => return Offer::Doubted,
         };
-        let size = object.size();
-        let range = match &selection {
-            Selection::Whole => 0..size.unwrap_or(u64::MAX),
-            Selection::Part(range) => range.clone(),
-            Selection::Parts(ranges) => ranges[0].start..ranges[ranges.len() - 1].end,
+        let whole;
+        let ranges = match &selection {
+            Selection::Whole => {
+                whole = 0..object.size().unwrap_or(u64::MAX);
+                std::slice::from_ref(&whole)
+            }
+            Selection::Part(range) => std::slice::from_ref(range),
+            Selection::Parts(ranges) => ranges,
         };
-        let first = if let Selection::Parts(ranges) = &selection { ranges[0].clone() } else { range.clone() };
-        let mut reader = Reader::new(self.shared.library.clone(), object, first);
+        let mut reader = Reader::new(self.shared.library.clone(), object, ranges[0].clone());
         if matches!(opened.how, How::Cold(_) | How::Replaced(_)) && !opened.collapsed {
             reader.started_the_fill();
         }
         let bodiless = wanted.arrival.head || reader.left() == Some(0);
         // Looked for before all else: where it is all there is, nothing else need be looked at.
         let ready = if bodiless { None } else { reader.ready() };
-        let note = self.note(&opened, &range, ready.as_ref().map_or(0, Bytes::len));
+        let note = self.note(&opened, ranges, ready.as_ref().map_or(0, Bytes::len));
         if wanted.asked.only_if_cached && !wanted.arrival.head && !note.all_held {
             return Offer::Ready(self.not_held(wanted));
         }
@@ -257,15 +259,18 @@ impl Answerer {
         }
     }
 
-    /// Looks at no more than [`NOTED`] chunks, and no further than the answer is clear. The first bytes are `ready`.
-    fn note(&self, opened: &Opened, range: &Range<u64>, ready: usize) -> CacheNote {
+    /// Looks at no more than [`NOTED`] chunks, and no further than the answer is clear: of what lies beyond, only an object
+    /// that is whole on disk is known to have it. The first bytes are `ready`.
+    fn note(&self, opened: &Opened, ranges: &[Range<u64>], ready: usize) -> CacheNote {
         let (how, collapsed) = (opened.how, opened.collapsed);
-        if matches!(how, How::Cold(_) | How::Replaced(_)) || opened.object.size().is_none() {
+        let Some(size) = opened.object.size().filter(|_| !matches!(how, How::Cold(_) | How::Replaced(_))) else {
             return CacheNote { how, all_held: false, some_held: false, collapsed };
-        }
+        };
         let cache = &self.shared.library.cache;
         let (mut some_held, mut all_held) = (ready > 0, true);
-        for (chunk, from, to) in pieces(&(range.start + ready as u64..range.end)).take(NOTED) {
+        let rest = ranges[0].start + ready as u64..ranges[0].end;
+        let mut left = pieces(&rest).chain(ranges[1..].iter().flat_map(pieces));
+        for (chunk, from, to) in left.by_ref().take(NOTED) {
             match cache.holds_part(&opened.object, chunk, from, to) {
                 true => some_held = true,
                 false => all_held = false,
@@ -274,6 +279,7 @@ impl Answerer {
                 break;
             }
         }
+        all_held &= left.next().is_none() || opened.object.disk_bytes() == size;
         CacheNote { how, all_held, some_held, collapsed }
     }
 
@@ -368,7 +374,9 @@ impl Answerer {
         let problem = Problem::new(status, "only-if-cached", "nothing is held that could answer without the origin");
         let subject = Subject::Key(wanted.key.to_key());
         let transcript = Transcript::new(wanted.arrival.clone(), subject, status.as_u16(), 0);
-        Answered::with(respond::problem(&problem), transcript)
+        let mut response = respond::problem(&problem);
+        cache_status::of_not_held(response.headers_mut(), &self.shared.edge);
+        Answered::with(response, transcript)
     }
 
     pub(super) fn overloaded(&self, wanted: &Wanted<'_>) -> Answered {

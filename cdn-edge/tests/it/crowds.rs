@@ -115,3 +115,20 @@ async fn rfc9111_4_what_is_stale_as_it_comes_is_for_who_asked() {
     // Each puts another version in the place of the last, which is read to its end all the same.
     assert_eq!((asked, bodies.len()), (11, 10), "{bodies:?}");
 }
+
+#[tokio::test]
+async fn a_crowd_on_what_each_must_ask_for_does_not_queue_up() {
+    for held in ["no-cache", "max-age=0"] {
+        let (web, gate) = (Web::start().await, Arc::new(Semaphore::new(1)));
+        let fields = [("Cache-Control", held), ("ETag", "\"a\"")];
+        web.put("/list", [Reply([vec![Step::Wait(gate.clone())], Reply::new(200, &fields, "list").0].concat())]);
+        let stage = Stage::public(&web, |_| ()).await;
+        let url = stage.at("list");
+        assert_eq!(get(&url).await.bytes(), "list");
+        gate.forget_permits(usize::MAX);
+        let crowd = tokio::spawn(async move { join_all((0..10).map(|_| get(&url))).await });
+        eventually("all ask at once", || async { web.heard().len() == 11 }).await;
+        gate.add_permits(100);
+        assert!(crowd.await.unwrap().iter().all(|got| got.bytes() == "list"), "{held}");
+    }
+}

@@ -24,6 +24,10 @@ async fn ranges() {
         ("9110 14.2: a range of what is held", vec![whole(), from_cache("bytes=1-2", "bytes 1-2/10", "12")]),
         ("9110 14.1.2: to the end", vec![whole(), from_cache("bytes=7-", "bytes 7-9/10", "789")]),
         ("9110 14.1.2: a suffix", vec![whole(), from_cache("bytes=-2", "bytes 8-9/10", "89")]),
+        (
+            "9110 5.3: two fields of what is no list",
+            vec![whole(), get(&[("range", "bytes=1-2"), ("range", "bytes=4-4")], Asked::No).body("0123456789")],
+        ),
         ("9110 14.2: another unit", vec![whole(), get(&[("range", "rows=1-2")], Asked::No).body("0123456789")]),
         (
             "9110 15.5.17: outside",
@@ -178,4 +182,95 @@ async fn rfc9110_14_6_several_ranges() {
     .concat();
     assert_eq!(got.bytes(), &wanted);
     assert_eq!((got.header("content-length"), web.heard().len()), (wanted.len().to_string().as_str(), 1));
+}
+
+#[tokio::test]
+async fn several_ranges_are_held_where_each_of_them_is() {
+    use crate::client::send;
+    use crate::stage::{CHUNK, Stage, noise};
+    use crate::web::Web;
+
+    let (web, bytes) = (Web::start().await, noise(2, 3 * CHUNK));
+    let piece = |at: std::ops::Range<usize>| {
+        let told = format!("bytes {}-{}/{}", at.start, at.end - 1, bytes.len());
+        Reply::new(206, &[FRESH, TAG, ("Content-Range", &told)], &bytes[at])
+    };
+    web.put("/song", [piece(0..CHUNK), piece(2 * CHUNK..3 * CHUNK)]);
+    let stage = Stage::public(&web, |_| ()).await;
+    for range in ["bytes=0-9", "bytes=-10"] {
+        assert_eq!(send(http::Method::GET, &stage.at("song"), &[("range", range)]).await.status, 206);
+    }
+    let ask = async |range: &str| {
+        let sent = [("range", range), ("cache-control", "only-if-cached")];
+        let got = send(http::Method::GET, &stage.at("song"), &sent).await;
+        (got.status.as_u16(), got.header("cache-status").to_owned())
+    };
+    let (status, told) = ask("bytes=0-9,-10").await;
+    assert!(status == 206 && told.contains("; hit; "), "{status} {told}");
+    assert_eq!(ask("bytes=0-9,300000-300009,-10").await, (504, "fra-1; detail=not-held".to_owned()));
+    assert_eq!(web.heard().len(), 2);
+}
+
+/// What is passed on is what was asked for: a range is widened, and one of several asked for alone, only for what is held.
+#[tokio::test]
+async fn rfc9110_15_3_7_what_is_passed_on_is_what_was_asked_for() {
+    use crate::client::send;
+    use crate::stage::Stage;
+    use crate::web::Web;
+
+    let web = Web::start().await;
+    let own = ("Cache-Control", "no-store");
+    web.put(
+        "/unsized",
+        [
+            Reply::new(206, &[FRESH, ("Content-Range", "bytes 0-99/*")], [7; 100]),
+            Reply::new(206, &[FRESH, ("Content-Range", "bytes 10-20/*")], [7; 11]),
+        ],
+    );
+    web.put(
+        "/own",
+        [
+            Reply::new(206, &[own, ("Content-Range", "bytes 0-9/1000")], [7; 10]),
+            Reply::new(206, &[own, ("Content-Type", "multipart/byteranges; boundary=x")], "both"),
+        ],
+    );
+    web.put("/one", [Reply::new(206, &[own, ("Content-Range", "bytes 0-99/100")], [7; 100])]);
+    let stage = Stage::public(&web, |_| ()).await;
+    for (path, range, length, asked) in
+        [("unsized", "bytes=10-20", 11, 2), ("own", "bytes=0-9,500-509", 4, 2), ("one", "bytes=10-20", 11, 1)]
+    {
+        let before = web.heard().len();
+        let got = send(http::Method::GET, &stage.at(path), &[("range", range)]).await;
+        assert_eq!((got.status.as_u16(), got.bytes().len()), (206, length), "{path}");
+        let heard = web.heard();
+        assert_eq!(heard.len() - before, asked, "{path}");
+        assert!(asked == 1 || heard[before + 1].header("range") == range, "{path}");
+    }
+}
+
+/// 128 MiB are looked at, and what lies beyond counts as missing unless all is on disk.
+#[tokio::test]
+async fn what_is_held_of_a_huge_object_is_not_taken_for_all_of_it() {
+    use crate::client::{get as fetch, send};
+    use crate::stage::{Stage, eventually};
+    use crate::web::Web;
+
+    const MIB: usize = 1 << 20;
+    let (web, body) = (Web::start().await, vec![7; 129 * MIB]);
+    let told = |from: usize, to: usize| format!("bytes {from}-{}/{}", to - 1, body.len());
+    let piece =
+        |from: usize, to: usize| Reply::new(206, &[FRESH, TAG, ("Content-Range", &told(from, to))], &body[from..to]);
+    web.put("/film", [piece(0, 128 * MIB), piece(128 * MIB, body.len())]);
+    let stage = Stage::public(&web, |_| ()).await;
+    let only_held = [("cache-control", "only-if-cached")];
+    assert_eq!(send(http::Method::GET, &stage.at("film"), &[("range", "bytes=0-134217727")]).await.status, 206);
+    assert_eq!(send(http::Method::GET, &stage.at("film"), &only_held).await.status, 504);
+    assert_eq!(web.heard().len(), 1);
+    let got = fetch(&stage.at("film")).await;
+    assert!(got.header("cache-status").contains("fwd=partial") && *got.bytes() == body);
+    eventually("all is on disk", || async {
+        send(http::Method::GET, &stage.at("film"), &only_held).await.status == 200
+    })
+    .await;
+    assert_eq!(web.heard().len(), 2);
 }
