@@ -26,11 +26,15 @@ const FILLS: Metric = Metric::new("edge_fills", "fills that are running");
 const FILLS_FAILED: Metric = Metric::new("edge_fills_failed_total", "fills that broke off: their readers got an error");
 const MEMORY: Metric = Metric::new("edge_memory_bytes", "chunks in memory");
 const DISK: Metric = Metric::new("edge_disk_bytes", "chunks on disk, in whole pages");
+const DISK_ENDED: Metric = Metric::new(
+    "edge_disk_ended_bytes",
+    "chunks on disk beside these: of evicted and replaced versions that are still being read",
+);
 const OBJECTS: Metric = Metric::new("edge_objects", "objects that are known");
 const DISK_READS: Metric = Metric::new("edge_disk_reads_total", "chunks read from disk");
 const DISK_CORRUPT: Metric = Metric::new("edge_disk_corrupt_total", "chunks on disk that failed their checksum");
 const NOT_STORED: Metric =
-    Metric::new("edge_not_stored_total", "chunks that were not stored on disk, by reason: queue_full, error");
+    Metric::new("edge_not_stored_total", "chunks that were not stored on disk, by reason: queue_full, error, ended");
 const DELIVERIES: Metric = Metric::new(
     "edge_deliveries_total",
     "delivery records, by outcome: sent, refused by ingest, lost to a full spool or queue, unnamed: of no object's key",
@@ -63,11 +67,13 @@ pub struct Metrics {
     pub fills_failed: Counter,
     pub memory: Gauge,
     pub disk: Gauge,
+    pub disk_ended: Gauge,
     pub objects: Gauge,
     pub disk_reads: Counter,
     pub disk_corrupt: Counter,
     pub not_stored_queue_full: Counter,
     pub not_stored_error: Counter,
+    pub not_stored_ended: Counter,
     pub deliveries_sent: Counter,
     pub deliveries_refused: Counter,
     pub deliveries_lost: Counter,
@@ -109,11 +115,13 @@ impl Metrics {
             fills_failed: plain(FILLS_FAILED),
             memory: MEMORY.gauge(&[own()]),
             disk: DISK.gauge(&[own()]),
+            disk_ended: DISK_ENDED.gauge(&[own()]),
             objects: OBJECTS.gauge(&[own()]),
             disk_reads: plain(DISK_READS),
             disk_corrupt: plain(DISK_CORRUPT),
             not_stored_queue_full: by(NOT_STORED, "reason", "queue_full"),
             not_stored_error: by(NOT_STORED, "reason", "error"),
+            not_stored_ended: by(NOT_STORED, "reason", "ended"),
             deliveries_sent: by(DELIVERIES, "outcome", "sent"),
             deliveries_refused: by(DELIVERIES, "outcome", "refused"),
             deliveries_lost: by(DELIVERIES, "outcome", "lost"),

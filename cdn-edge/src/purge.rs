@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use http::{HeaderMap, HeaderName};
 use tokio::sync::Notify;
 
+use crate::cache::framed_log::is_full;
 use crate::key::{CacheKey, KeyRef};
 use log::PurgeLog;
 use records::{Entry, Records, Stamp};
@@ -64,16 +65,18 @@ pub struct Purges {
 }
 
 impl Purges {
-    /// With the log of the last run, of which nothing is left to do; none of its answers was asked for
-    /// after `latest`.
+    /// With the log of the last run, of which these are left to be done; none of its answers was asked for
+    /// after `latest`. On a full disk that log goes on.
     ///
     /// # Errors
     /// When the log cannot be written.
-    pub fn new(log: &Path, latest: u64) -> std::io::Result<Self> {
+    pub fn new(log: &Path, latest: u64, left: Records) -> std::io::Result<Self> {
+        let fresh = PurgeLog::rewrite(log, latest, &left);
+        let log = fresh.or_else(|error| if is_full(&error) { PurgeLog::go_on(log) } else { Err(error) })?;
         Ok(Self {
             latest: AtomicU64::new(latest),
-            records: RwLock::default(),
-            log: Mutex::new(PurgeLog::rewrite(log, latest, &Records::default())?),
+            records: RwLock::new(left),
+            log: Mutex::new(log),
             asking: Mutex::default(),
             added: Notify::new(),
         })
@@ -219,7 +222,7 @@ mod tests {
     #[test]
     fn questions_hold_back_the_purges_that_they_might_fall_under() {
         let dir = tempfile::tempdir().unwrap();
-        let purges = Arc::new(Purges::new(&dir.path().join("purge.log"), 4).unwrap());
+        let purges = Arc::new(Purges::new(&dir.path().join("purge.log"), 4, Records::default()).unwrap());
         let (early, again) = (purges.ask(), purges.ask());
         purges.add(|purge| Entry::new(purge, false, 0, vec![records::Target::Tag("x".into())])).unwrap();
         let late = purges.ask();

@@ -47,15 +47,14 @@ impl Seal {
         HeaderValue::try_from(format!("{me};{seconds};{hex}")).expect("slugs and digits make a header")
     }
 
-    /// Whether the request is another edge's. A header that is not right is as none.
+    /// The edge that asks, where one does. A header that is not right is as none.
     #[must_use]
-    pub fn is_on(&self, headers: &HeaderMap, target: &str, now: Timestamp) -> bool {
-        let Some(value) = headers.get(EDGE).and_then(|value| value.to_str().ok()) else { return false };
-        let mut parts = value.split(';');
-        let (Some(edge), Some(seconds), Some(hex)) = (parts.next(), parts.next(), parts.next()) else { return false };
-        let (Ok(seconds), Some(sum)) = (seconds.parse::<i64>(), unhex(hex)) else { return false };
+    pub fn edge<'a>(&self, headers: &'a HeaderMap, target: &str, now: Timestamp) -> Option<&'a str> {
+        let mut parts = headers.get(EDGE)?.to_str().ok()?.split(';');
+        let (edge, seconds, hex) = (parts.next()?, parts.next()?, parts.next()?);
+        let (seconds, sum) = (seconds.parse::<i64>().ok()?, unhex(hex)?);
         let timely = (now.as_millis() / 1000).abs_diff(seconds) <= SKEW_S.unsigned_abs();
-        timely && self.over(edge, seconds, target).verify_slice(&sum).is_ok()
+        (timely && self.over(edge, seconds, target).verify_slice(&sum).is_ok()).then_some(edge)
     }
 
     fn over(&self, edge: &str, seconds: i64, target: &str) -> Hmac<Sha256> {
@@ -86,14 +85,16 @@ mod tests {
         let later = |seconds: i64| Timestamp::from_millis(now.as_millis() + seconds * 1000).unwrap();
         let signed = seal.sign(&me, "/a?b", now);
         let headers = |value: HeaderValue| HeaderMap::from_iter([(EDGE, value)]);
-        assert!(seal.is_on(&headers(signed.clone()), "/a?b", later(299)));
-        assert!(!seal.is_on(&headers(signed.clone()), "/a?b", later(302)));
-        assert!(!seal.is_on(&headers(signed.clone()), "/a", now));
-        assert!(!other.is_on(&headers(signed.clone()), "/a?b", now));
-        assert!(!seal.is_on(&HeaderMap::new(), "/a?b", now));
+        let is_on =
+            |seal: &Seal, headers: &HeaderMap, target: &str, now| seal.edge(headers, target, now) == Some("nyc-1");
+        assert!(is_on(&seal, &headers(signed.clone()), "/a?b", later(299)));
+        assert!(!is_on(&seal, &headers(signed.clone()), "/a?b", later(302)));
+        assert!(!is_on(&seal, &headers(signed.clone()), "/a", now));
+        assert!(!is_on(&other, &headers(signed.clone()), "/a?b", now));
+        assert!(!is_on(&seal, &HeaderMap::new(), "/a?b", now));
         let text = signed.to_str().unwrap();
         for bad in [text.replace("nyc-1", "nyc-2"), text[..text.len() - 1].to_owned(), "x;y".into(), "a;1;zz".into()] {
-            assert!(!seal.is_on(&headers(bad.parse().unwrap()), "/a?b", now), "{bad}");
+            assert!(seal.edge(&headers(bad.parse().unwrap()), "/a?b", now).is_none(), "{bad}");
         }
         assert!(Seal::new(&Secret::new("")).is_none());
     }

@@ -128,6 +128,12 @@ impl Shield {
         None
     }
 
+    /// Whether it is of the POP that we ask before the origin.
+    #[must_use]
+    pub fn is_parent(&self, edge: &str) -> bool {
+        self.parents.iter().any(|parent| parent.id.as_str() == edge)
+    }
+
     /// One of them has broken off in the midst of a body.
     pub fn broke_off(&self, edge: &EdgeId) {
         self.metrics.shield_failed.increment(1);

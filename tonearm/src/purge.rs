@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if options.fleet.json {
         println!("{}", serde_json::to_string_pretty(&said)?);
     } else {
-        said.iter().for_each(tell);
+        said.iter().for_each(|said| tell(said, options.keys.len()));
     }
     Ok(code(fine))
 }
@@ -64,9 +64,11 @@ async fn purge(options: &Options) -> anyhow::Result<Vec<Said>> {
     Ok(both.map(|(first, again)| if again.is_success() { first } else { again }).collect())
 }
 
-fn tell(said: &Said) {
+/// Of so many keys.
+fn tell(said: &Said, keys: usize) {
     match &said.error {
         Some(error) => println!("{:<24}  failed: {error}", said.edge),
-        None => println!("{:<24}  purged; {} of the keys were held", said.edge, said.answer["purged"]),
+        None if keys == 0 => println!("{:<24}  purged", said.edge),
+        None => println!("{:<24}  purged; {} of {keys} keys were held", said.edge, said.answer["purged"]),
     }
 }

@@ -150,8 +150,8 @@ impl Disk {
                 Some(bytes)
             }
             _ => {
-                // An object that is gone has lost its file: that is no fault of the disk's.
-                if !object.is_gone() {
+                // One that is gone has lost its file, and one that has ended may have: that is no fault of the disk's.
+                if !object.is_gone() && object.on_disk(chunk).is_some() {
                     self.metrics.disk_corrupt.increment(1);
                     tracing::warn!(object.key = %object.key(), chunk, "a chunk on disk is not what was stored; it is fetched again");
                 }

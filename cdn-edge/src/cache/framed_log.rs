@@ -29,7 +29,16 @@ impl<R: Serialize> FramedLog<R> {
     /// When it cannot be written.
     pub fn rewrite(path: &Path, records: impl Iterator<Item = R>) -> io::Result<Self> {
         let beside = path.with_extension("log.new");
-        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&beside)?;
+        let written = Self::write(&beside, records).and_then(|log| std::fs::rename(&beside, path).map(|()| log));
+        if written.is_err() {
+            // Half a log helps nobody, and may take the room that others need.
+            let _ = std::fs::remove_file(&beside);
+        }
+        written
+    }
+
+    fn write(path: &Path, records: impl Iterator<Item = R>) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).write(true).truncate(true).open(path)?;
         let mut out = io::BufWriter::new(file);
         let mut len = 0;
         for record in records {
@@ -39,8 +48,20 @@ impl<R: Serialize> FramedLog<R> {
         }
         let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
-        std::fs::rename(&beside, path)?;
         Ok(Self { file, len, records: PhantomData })
+    }
+
+    /// Goes on with the log that there is, or with none: what a full disk has room for. What is torn at its end goes.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn go_on(path: &Path) -> io::Result<Self> {
+        let torn = read::<serde::de::IgnoredAny>(path, drop)?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let len = file.metadata()?.len().saturating_sub(torn);
+        let mut log = Self { file, len, records: PhantomData };
+        log.take_back()?;
+        Ok(log)
     }
 
     /// # Errors
@@ -71,6 +92,12 @@ impl<R: Serialize> FramedLog<R> {
     pub fn bytes(&self) -> u64 {
         self.len
     }
+}
+
+/// Whether there is no room for what was to be written, and nothing else is wrong.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Hands out a log's records; one that does not exist is empty. Bytes after the last whole record.

@@ -1,6 +1,6 @@
 //! The cache as the last run left it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -12,10 +12,11 @@ use tokio::runtime::Handle;
 
 use super::Cache;
 use super::disk::{Disk, Folder, Job};
+use super::framed_log::is_full;
 use super::index::Index;
-use super::index_log::{Logged, replay};
+use super::index_log::{IndexLog, Logged, replay};
 use super::memory::Memory;
-use super::writer::{Writer, rewrite_log};
+use super::writer::{LINGER_SHARE, Writer, rewrite_log};
 use crate::config::EdgeConfig;
 use crate::metrics::Metrics;
 use crate::object::Object;
@@ -67,11 +68,19 @@ pub fn open(
         }
     }
     remove_strangers(&folder.objects(), &kept);
-    let log = rewrite_log(&folder, &index).with_context(|| format!("cannot write the log in {shown}"))?;
+    let (log, left) = match rewrite_log(&folder, &index) {
+        Ok(log) => (log, Records::default()),
+        // The old one tells the same but for what purges did, and these are kept with it.
+        Err(error) if is_full(&error) => {
+            tracing::warn!(folder = %shown, %error, "the disk is full: the cache goes on with the log that it has");
+            (IndexLog::go_on(&folder.log()).with_context(|| format!("cannot use the log in {shown}"))?, purged)
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot write the log in {shown}")),
+    };
     tracing::info!(objects = index.len(), "the disk's objects are known again");
     let disk = Arc::new(Disk::new(folder.clone(), jobs, background, metrics.clone()));
-    // The index log that was just written knows what became of all that was purged.
-    let purges = Purges::new(&folder.purge_log(), newest).with_context(|| format!("cannot write in {shown}"))?;
+    // An index log that was just written knows what became of all that was purged.
+    let purges = Purges::new(&folder.purge_log(), newest, left).with_context(|| format!("cannot write in {shown}"))?;
     let memory = Memory::new(memory_bytes);
     let cache = Arc::new(Cache::new(index, memory, disk, Arc::new(purges), found.next_id));
     let rewritten_bytes = log.bytes();
@@ -82,7 +91,9 @@ pub fn open(
         cache: cache.clone(),
         health,
         metrics,
-        lingering: HashSet::new(),
+        lingering: HashMap::new(),
+        lingering_bytes: 0,
+        most_lingering: disk_bytes / LINGER_SHARE,
         rewritten_bytes,
     };
     let thread = std::thread::Builder::new().name("edge-disk".into()).spawn(move || writer.run(queue));
@@ -126,10 +137,12 @@ mod tests {
     use wire::EdgeId;
 
     use super::*;
-    use crate::cache::index_log::{IndexLog, Record};
+    use crate::cache::index_log::Record;
     use crate::freshness::Life;
     use crate::key::KeyRef;
     use crate::object::Description;
+    use crate::purge::log::PurgeLog;
+    use crate::purge::records::{Entry, Target};
 
     /// A version of a key with one byte on disk.
     fn version(id: u64, key: &str, etag: &'static str) -> [Record; 2] {
@@ -169,5 +182,42 @@ mod tests {
         }
         cache.disk.stop();
         writer.join().unwrap();
+    }
+
+    /// It starts all the same, with what it had, twice; what was purged stays so.
+    #[tokio::test]
+    async fn a_full_disk_is_no_reason_not_to_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let edge = EdgeConfig { cache_dir: dir.path().to_owned(), ..EdgeConfig::default() };
+        let (folder, lock) = Folder::lock(dir.path()).unwrap();
+        IndexLog::rewrite(&folder.log(), (1..=3).flat_map(|id| version(id, &format!("k{id}"), "\"a\""))).unwrap();
+        let whole = std::fs::metadata(folder.log()).unwrap().len();
+        let torn = std::fs::read(folder.log()).unwrap();
+        std::fs::write(folder.log(), [&torn[..], b"torn"].concat()).unwrap();
+        for id in 1..=3 {
+            std::fs::create_dir_all(folder.file(id).parent().unwrap()).unwrap();
+            std::fs::write(folder.file(id), "x").unwrap();
+        }
+        let mut purges = PurgeLog::rewrite(&folder.purge_log(), 6, &Records::default()).unwrap();
+        let purged = |id: u64| vec![Target::Key(format!("k{id}").into())];
+        purges.append(Entry::new(7, false, 0, purged(1))).unwrap();
+        purges.append(Entry::new(8, true, 90, purged(2))).unwrap();
+        drop((lock, purges));
+        for _ in 0..2 {
+            // Whatever is written beside the logs finds no room.
+            for log in [folder.log(), folder.purge_log()] {
+                std::os::unix::fs::symlink("/dev/full", log.with_extension("log.new")).unwrap();
+            }
+            let metrics = Arc::new(Metrics::new(&EdgeId::new("fra-1").unwrap()));
+            let (cache, writer) = open(&edge, Handle::current(), Health::new("edge"), metrics).unwrap();
+            let held = |key: &str| cache.get(&KeyRef::object(key));
+            assert!(held("k1").is_none() && cache.purges.latest() == 8);
+            let life = held("k2").unwrap().as_slice()[0].head().life();
+            assert_eq!(life.purged_at, Some(90));
+            assert_eq!(held("k3").unwrap().as_slice()[0].on_disk(0), Some(1));
+            assert_eq!(std::fs::metadata(folder.log()).unwrap().len(), whole);
+            cache.disk.stop();
+            writer.join().unwrap();
+        }
     }
 }

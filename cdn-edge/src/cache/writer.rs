@@ -1,6 +1,6 @@
 //! The one thread that changes the disk: stores chunks, logs, removes what is gone, keeps the log short.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -19,6 +19,10 @@ use super::index_log::{IndexLog, Record};
 use crate::metrics::Metrics;
 use crate::object::{CHUNK, Object};
 
+/// What has ended and is still being read may take this share of the disk's budget, beyond it. Where its parts can be had
+/// from the origin again, its readers have what is beyond that from there.
+pub const LINGER_SHARE: u64 = 4;
+
 /// A log below this is never rewritten while we run.
 const SHORT_LOG: u64 = 64 << 20;
 
@@ -31,8 +35,10 @@ pub struct Writer {
     pub cache: Arc<Cache>,
     pub health: Health,
     pub metrics: Arc<Metrics>,
-    /// Versions that have ended and have a file still, for their readers.
-    pub lingering: HashSet<u64>,
+    /// Versions that have ended and have a file still, for their readers, each with its bytes there.
+    pub lingering: HashMap<u64, u64>,
+    pub lingering_bytes: u64,
+    pub most_lingering: u64,
     /// Length of the log after its last rewriting.
     pub rewritten_bytes: u64,
 }
@@ -75,7 +81,10 @@ impl Writer {
         // The log, and with it the next start, must not know of what only its last readers get.
         let has_ended = object.has_ended();
         if has_ended {
-            self.lingering.insert(object.id);
+            if !self.linger(object, bytes.len() as u64) {
+                self.metrics.not_stored_ended.increment(1);
+                return Ok(());
+            }
         } else if !object.is_logged() {
             self.log.append(&object_record(object))?;
             object.set_logged(true);
@@ -119,22 +128,41 @@ impl Writer {
     fn remove(&mut self, object: &Object) {
         let was_logged = object.set_logged(false);
         let logged = if was_logged { self.log.append(&Record::Gone { id: object.id }) } else { Ok(()) };
-        if !object.is_gone() && logged.is_ok() {
-            if was_logged {
-                self.lingering.insert(object.id);
-            }
+        if !object.is_gone() && logged.is_ok() && (!was_logged || self.linger(object, object.disk_bytes())) {
             return;
         }
-        for chunk in object.reached_chunks() {
-            self.cache.memory.remove(object.id, chunk);
+        if object.is_gone() {
+            object.reached_chunks().for_each(|chunk| self.cache.memory.remove(object.id, chunk));
+        } else {
+            // Its readers are not to look there any more.
+            object.known_chunks().for_each(|chunk| object.forget_on_disk(chunk));
         }
-        if !self.lingering.remove(&object.id) && !was_logged {
+        let lingered = self.lingering.remove(&object.id);
+        self.lingering_bytes -= lingered.unwrap_or(0);
+        self.tell_lingering();
+        if lingered.is_none() && !was_logged {
             return;
         }
         // Without its file an object does not come back, even where the log could not be written.
         let unlinked = std::fs::remove_file(self.folder.file(object.id));
         let unlinked = unlinked.or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) });
         self.tell(logged.and(unlinked));
+    }
+
+    /// Whether so many bytes more of a version that has ended may be on disk.
+    fn linger(&mut self, object: &Object, bytes: u64) -> bool {
+        if object.combinable && self.lingering_bytes + bytes > self.most_lingering {
+            return false;
+        }
+        *self.lingering.entry(object.id).or_default() += bytes;
+        self.lingering_bytes += bytes;
+        self.tell_lingering();
+        true
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a gauge")]
+    fn tell_lingering(&self) {
+        self.metrics.disk_ended.set(self.lingering_bytes as f64);
     }
 
     fn tell(&self, outcome: io::Result<()>) {

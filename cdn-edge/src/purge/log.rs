@@ -52,6 +52,14 @@ impl PurgeLog {
         Ok(Self { path: path.to_owned(), log: FramedLog::rewrite(path, lines)? })
     }
 
+    /// As [`FramedLog::go_on`].
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn go_on(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), log: FramedLog::go_on(path)? })
+    }
+
     /// # Errors
     /// As [`PurgeLog::rewrite`].
     pub fn replace(&mut self, latest: u64, records: &Records) -> io::Result<()> {

@@ -134,7 +134,15 @@ impl Answerer {
         if let Some(own) = self.own(head).or_else(|| self.over_the_rate(head)) {
             return own.into();
         }
-        let internal = self.is_internal(head);
+        let asker = self.asking_edge(head);
+        let internal = asker.is_some();
+        if let (Some(asker), Some(shield)) = (asker, &self.shared.library.origin.shield)
+            && shield.is_parent(asker)
+        {
+            // Each would wait for what the other asks of it.
+            tracing::warn!(edge.id = asker, "a parent of ours has us for its parent");
+            return respond::problem(&respond::looped()).into();
+        }
         if let Some(gate) = &self.shared.gate
             && !internal
             && let Err(refusal) = gate.admit(head, Timestamp::now())
@@ -176,7 +184,7 @@ impl Answerer {
     /// The client asks faster than it may. Another edge asks for many.
     fn over_the_rate(&self, head: &Parts) -> Option<Response<EdgeBody>> {
         let wait = self.place.as_ref()?.request(Instant::now()).err()?;
-        if self.is_internal(head) {
+        if self.asking_edge(head).is_some() {
             return None;
         }
         self.shared.library.metrics.refused_requests.increment(1);
@@ -196,11 +204,11 @@ impl Answerer {
         respond::problem(&Problem::new(StatusCode::FORBIDDEN, refusal.kind(), refusal.to_string()))
     }
 
-    /// The request is another edge's of our fleet.
-    fn is_internal(&self, head: &Parts) -> bool {
-        let target = || head.uri.path_and_query().map_or("/", |target| target.as_str());
-        let asked = self.shared.seal.as_ref().filter(|_| head.headers.contains_key(EDGE));
-        asked.is_some_and(|seal| seal.is_on(&head.headers, target(), Timestamp::now()))
+    /// The edge of our fleet whose request it is.
+    fn asking_edge<'a>(&self, head: &'a Parts) -> Option<&'a str> {
+        let seal = self.shared.seal.as_ref().filter(|_| head.headers.contains_key(EDGE))?;
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+        seal.edge(&head.headers, target, Timestamp::now())
     }
 
     /// What is under our own path.

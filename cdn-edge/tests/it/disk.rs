@@ -1,10 +1,13 @@
 //! The disk tier: warm after a restart, suspicious of what it reads, never in the way.
 
+use std::os::unix::fs::MetadataExt;
+
 use bytesize::ByteSize;
+use http::Method;
 use service::Shutdown;
 
 use crate::admin::object;
-use crate::client::{get, get_range};
+use crate::client::{get, get_range, open};
 use crate::origin::{Act, Origin};
 use crate::stage::{CHUNK, Stage, eventually, noise};
 
@@ -136,4 +139,41 @@ async fn a_folder_has_one_edge_and_a_port_too() {
     config.edge.listen = stage.url.strip_prefix("http://").unwrap().parse().unwrap();
     let refused = cdn_edge::start(config, Shutdown::new()).await.unwrap_err();
     assert!(format!("{refused:#}").contains("cannot listen on"), "{refused:#}");
+}
+
+/// What listeners hold of evicted objects is a quarter of the budget at most; the rest they get from the origin again.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_listeners_of_evicted_objects_do_not_fill_the_disk() {
+    const SONGS: u64 = 10;
+    const SIZE: usize = 8 << 20;
+    const BUDGET: u64 = 16 << 20;
+    let origin = Origin::start().await;
+    let stage = Stage::before(&origin, |config| {
+        config.edge.cache_memory = ByteSize::mib(4);
+        config.edge.cache_disk = ByteSize(BUDGET);
+    })
+    .await;
+    let on_disk = || -> u64 {
+        let blocks = |file: &std::path::PathBuf| Some(std::fs::metadata(file).ok()?.blocks());
+        stage.files().iter().filter_map(blocks).sum::<u64>() * 512
+    };
+    let mut listeners = Vec::new();
+    for song in 0..SONGS {
+        let key = format!("song-{song}");
+        origin.put(&key, Act::of(noise(song, SIZE)));
+        let mut listener = open(Method::GET, &stage.at(&key), &[]).await;
+        let first = listener.at_least(1).await;
+        listeners.push((song, first, listener));
+        eventually("all of it has come, and the disk has what it may", || async {
+            let come = object(&stage, &key).await;
+            let held = come.status != 200 || come.json()["chunks_on_disk"] == SIZE / CHUNK;
+            held && on_disk() <= BUDGET + BUDGET / 4 + (1 << 20)
+        })
+        .await;
+    }
+    for (song, first, listener) in listeners {
+        let rest = listener.rest().await.expect("a whole body");
+        assert!([first, rest].concat() == noise(song, SIZE), "song {song}");
+    }
+    eventually("nothing lingers", || async { on_disk() <= BUDGET }).await;
 }

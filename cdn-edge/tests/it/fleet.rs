@@ -8,6 +8,7 @@ use cdn_edge::Config;
 use futures_util::future::join_all;
 use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
+use service::config::Span;
 use service::{Running, Shutdown};
 use wire::delivery::DeliveryBatch;
 use wire::token::keys::{KeySet, Kind, with_new};
@@ -267,4 +268,24 @@ async fn edges_ask_each_other_without_tokens_and_say_who_filled_them() {
     assert_eq!(get(&format!("{}/a/song", parent.url)).await.status, 403, "a stranger needs a token there, too");
     assert_eq!(object(&child, "a/song").await.json()["filled_by"], "fra-1");
     parent.running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parents_of_each_other_do_not_wait_for_each_other() {
+    let (origin, urls) = (Origin::start().await, [free_url(), free_url()]);
+    let started = [("fra-1", 0, "nyc-1", 1), ("nyc-1", 1, "fra-1", 0)].map(|(id, own, parent, its)| {
+        let parents = named(&[(parent, urls[its].clone())]);
+        edge(&origin, id, &urls[own], |config| {
+            config.edge.parents = parents;
+            // Longer than a client here has patience.
+            config.edge.origin_first_byte_timeout = Span::from_secs(120);
+        })
+    });
+    let edges = join_all(started).await;
+    let bytes = noise(5, CHUNK);
+    (0..20).for_each(|song| origin.put(&format!("song-{song}"), Act::of(bytes.clone())));
+    let asked = (0..80).map(|n| format!("{}/song-{}", edges[n % 2].url, n / 4));
+    for got in join_all(asked.map(|url| async move { get(&url).await })).await {
+        assert_eq!((got.status.as_u16(), got.bytes()), (200, &bytes));
+    }
 }
