@@ -69,6 +69,8 @@ enum Passing {
     All,
     /// Those with `Authorization`: others' answers may be shared.
     Authorized,
+    /// Those for what is held: it is to be confirmed for each.
+    Confirmed,
 }
 
 #[derive(Debug)]
@@ -161,6 +163,7 @@ impl Library {
         match self.passing.get(&wish.key) {
             Some(Passing::All) => true,
             Some(Passing::Authorized) => wish.headers.contains_key(header::AUTHORIZATION),
+            Some(Passing::Confirmed) => self.held_for(&wish.key.as_ref().as_ref(), &wish.headers).is_some(),
             None => false,
         }
     }

@@ -55,8 +55,11 @@ impl<R: Serialize> FramedLog<R> {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn go_on(path: &Path) -> io::Result<Self> {
-        let torn = read::<serde::de::IgnoredAny>(path, drop)?;
+    pub fn go_on(path: &Path) -> io::Result<Self>
+    where
+        R: DeserializeOwned,
+    {
+        let torn = read::<R>(path, drop)?;
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         let len = file.metadata()?.len().saturating_sub(torn);
         let mut log = Self { file, len, records: PhantomData };

@@ -19,8 +19,8 @@ use super::index_log::{IndexLog, Record};
 use crate::metrics::Metrics;
 use crate::object::{CHUNK, Object};
 
-/// What has ended and is still being read may take this share of the disk's budget, beyond it. Where its parts can be had
-/// from the origin again, its readers have what is beyond that from there.
+/// What has ended and is still being read may take this share of the disk's budget, beyond it: its readers have what is
+/// beyond that from the origin. Where its parts cannot be had from there again, it may take as much as the budget.
 pub const LINGER_SHARE: u64 = 4;
 
 /// A log below this is never rewritten while we run.
@@ -151,7 +151,8 @@ impl Writer {
 
     /// Whether so many bytes more of a version that has ended may be on disk.
     fn linger(&mut self, object: &Object, bytes: u64) -> bool {
-        if object.combinable && self.lingering_bytes + bytes > self.most_lingering {
+        let share = if object.combinable { 1 } else { LINGER_SHARE };
+        if self.lingering_bytes + bytes > self.most_lingering * share {
             return false;
         }
         *self.lingering.entry(object.id).or_default() += bytes;

@@ -63,7 +63,7 @@ impl Fetched {
     fn opened(object: Arc<Object>, how: How, shareable: bool) -> Self {
         let outcome = Ok(Outcome::Object(Opened { object, how, collapsed: false, hold: None, own: None }));
         let shared = if shareable { ForOthers::Yes } else { ForOthers::No };
-        Self { outcome, shared, remember_to_pass: (!shareable).then_some(Passing::All), begun: None }
+        Self { outcome, shared, remember_to_pass: (!shareable).then_some(Passing::Confirmed), begun: None }
     }
 
     /// With what the answer says to who asked alone.
@@ -98,7 +98,7 @@ impl Library {
         if self.origin.is_web() {
             // What is passed on is asked for as the client did.
             let headers = if self.is_passing(wish) { wish.headers.clone() } else { wish.cold_web() };
-            let as_asked = headers.get(header::RANGE) == wish.headers.get(header::RANGE);
+            let as_asked = headers == wish.headers;
             let ask = Ask { interim: wish.interim.clone(), ..Ask::get(wish.key.clone(), headers) };
             return match self.ask_upstream(ask).await {
                 Ok(answer) => {
@@ -118,7 +118,10 @@ impl Library {
     /// several the first alone.
     async fn as_asked(&self, wish: &Wish, mut fetched: Fetched) -> Fetched {
         let Ok(Outcome::Passed(passed, _)) = &mut fetched.outcome else { return fetched };
-        let fits = |part: &ContentRange| wish.only_range(part.size).is_some_and(|wanted| wanted == part.bytes);
+        // What another version has at this place is not asked for (RFC 9110, section 13.1.5).
+        let unconditional = !wish.headers.contains_key(header::IF_RANGE);
+        let is_wanted = |part: &ContentRange| wish.only_range(part.size).is_some_and(|wanted| wanted == part.bytes);
+        let fits = |part: &ContentRange| unconditional && is_wanted(part);
         if passed.status != StatusCode::PARTIAL_CONTENT || passed.part.as_ref().is_some_and(fits) {
             return fetched;
         }

@@ -130,5 +130,16 @@ async fn a_crowd_on_what_each_must_ask_for_does_not_queue_up() {
         eventually("all ask at once", || async { web.heard().len() == 11 }).await;
         gate.add_permits(100);
         assert!(crowd.await.unwrap().iter().all(|got| got.bytes() == "list"), "{held}");
+
+        // Of what is not held any more all wait for one, to whom its body comes.
+        gate.forget_permits(usize::MAX);
+        purge(&stage, r#"{"all":true}"#).await;
+        let (url, asked) = (stage.at("list"), web.heard().len());
+        let crowd = tokio::spawn(async move { join_all((0..10).map(|_| get(&url))).await });
+        eventually("one asks", || async { web.heard().len() > asked }).await;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert_eq!(web.heard().len(), asked + 1, "{held}");
+        gate.add_permits(100);
+        assert!(crowd.await.unwrap().iter().all(|got| got.bytes() == "list"), "{held}");
     }
 }

@@ -234,6 +234,13 @@ async fn rfc9110_15_3_7_what_is_passed_on_is_what_was_asked_for() {
             Reply::new(206, &[own, ("Content-Type", "multipart/byteranges; boundary=x")], "both"),
         ],
     );
+    web.put(
+        "/newer",
+        [
+            Reply::new(206, &[own, ("ETag", "\"b\""), ("Content-Range", "bytes 0-99/100")], [7; 100]),
+            Reply::new(200, &[own, ("ETag", "\"b\"")], [7; 100]),
+        ],
+    );
     web.put("/one", [Reply::new(206, &[own, ("Content-Range", "bytes 0-99/100")], [7; 100])]);
     let stage = Stage::public(&web, |_| ()).await;
     for (path, range, length, asked) in
@@ -246,6 +253,9 @@ async fn rfc9110_15_3_7_what_is_passed_on_is_what_was_asked_for() {
         assert_eq!(heard.len() - before, asked, "{path}");
         assert!(asked == 1 || heard[before + 1].header("range") == range, "{path}");
     }
+    let sent = [("range", "bytes=10-20"), ("if-range", "\"a\"")];
+    let got = send(http::Method::GET, &stage.at("newer"), &sent).await;
+    assert_eq!((got.status.as_u16(), got.bytes().len(), web.last().header("if-range")), (200, 100, "\"a\""));
 }
 
 /// 128 MiB are looked at, and what lies beyond counts as missing unless all is on disk.
