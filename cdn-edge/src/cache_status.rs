@@ -71,9 +71,11 @@ pub fn of_failure(headers: &mut HeaderMap, edge: &EdgeId, error: &OpenError) {
             OriginError::Timeout(_) => "fwd=miss; detail=origin-timeout",
             OriginError::Unreachable | OriginError::Unconfirmed => "fwd=miss; detail=origin-unreachable",
             OriginError::Changed => "fwd=miss; detail=origin-changed",
-            OriginError::Status(_) | OriginError::Nonsense(_) | OriginError::Broken | OriginError::TooLarge => {
-                "fwd=miss; detail=origin-failed"
-            }
+            OriginError::Status(_)
+            | OriginError::Nonsense(_)
+            | OriginError::Broken
+            | OriginError::NoBucket
+            | OriginError::TooLarge => "fwd=miss; detail=origin-failed",
         },
     };
     append(headers, format!("{}; {how}", named(edge).concat()));

@@ -50,6 +50,8 @@ pub enum OriginError {
     Overloaded,
     #[error("the object changed at the origin")]
     Changed,
+    #[error("the origin has no such bucket")]
+    NoBucket,
     #[error("the object is larger than this edge takes")]
     TooLarge,
     #[error("the fill was given up")]

@@ -203,9 +203,11 @@ pub fn open_problem(error: &OpenError) -> Problem {
         OriginError::Unreachable => (StatusCode::BAD_GATEWAY, "origin-unreachable"),
         OriginError::Changed => (StatusCode::BAD_GATEWAY, "origin-changed"),
         OriginError::Upload => (StatusCode::BAD_REQUEST, "broken-body"),
-        OriginError::Status(_) | OriginError::Nonsense(_) | OriginError::Broken | OriginError::TooLarge => {
-            (StatusCode::BAD_GATEWAY, "origin-failed")
-        }
+        OriginError::Status(_)
+        | OriginError::Nonsense(_)
+        | OriginError::Broken
+        | OriginError::NoBucket
+        | OriginError::TooLarge => (StatusCode::BAD_GATEWAY, "origin-failed"),
     };
     Problem::new(status, kind, origin.to_string())
 }

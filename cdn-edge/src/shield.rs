@@ -104,7 +104,9 @@ impl Shield {
     /// Looks after who is there, until `ended`.
     pub fn watch(&self, health: &Health, ended: &Shutdown) {
         for member in self.peers.iter().chain(&self.parents) {
-            tokio::spawn(member.clone().watch(health.clone(), ended.clone()));
+            let (seal, me) = (self.seal.clone(), self.me.clone());
+            let sign = move |target: &str| seal.sign(&me, target, Timestamp::now());
+            tokio::spawn(member.clone().watch(sign, health.clone(), ended.clone()));
         }
     }
 

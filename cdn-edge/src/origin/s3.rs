@@ -13,6 +13,7 @@ use service::client::{Pool, pool};
 use service::config::S3Config;
 use tokio::sync::Semaphore;
 
+use super::body::Body;
 use super::{Answer, Ask, OriginError, Record};
 use crate::config::EdgeConfig;
 use crate::{cmsd, loops};
@@ -99,7 +100,11 @@ impl Bucket {
             .map_err(|error| if error.is_connect() { OriginError::Unreachable } else { OriginError::Broken })?;
         let delay = asked.elapsed();
         self.record.metrics.origin_first_byte.record(delay.as_secs_f64());
-        self.check(ask, Answer::new(response, delay, self.idle_timeout, permit))
+        let mut answer = Answer::new(response, delay, self.idle_timeout, permit);
+        if answer.status == StatusCode::NOT_FOUND && lacks_the_bucket(&mut answer.body).await {
+            return Err(OriginError::NoBucket);
+        }
+        self.check(ask, answer)
     }
 
     fn request(&self, ask: &Ask) -> Result<Request<Full<Bytes>>, OriginError> {
@@ -141,6 +146,19 @@ impl Bucket {
         answer.headers = passed_on(&answer.headers);
         Ok(answer)
     }
+}
+
+/// Whether that is what a 404 is about. Its body is of no further use.
+async fn lacks_the_bucket(body: &mut Body) -> bool {
+    const MOST: usize = 1024;
+    let mut text = Vec::new();
+    while let Ok(Some(bytes)) = body.next().await {
+        text.extend_from_slice(&bytes);
+        if text.len() > MOST {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&text).contains("<Code>NoSuchBucket</Code>")
 }
 
 fn passed_on(headers: &HeaderMap) -> HeaderMap {

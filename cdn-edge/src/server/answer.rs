@@ -211,11 +211,17 @@ impl Answerer {
         seal.edge(&head.headers, target, Timestamp::now())
     }
 
+    /// It says that it is of our fleet, and is not by what we know.
+    fn is_stranger(&self, head: &Parts) -> bool {
+        self.shared.seal.is_some() && head.headers.contains_key(EDGE) && self.asking_edge(head).is_none()
+    }
+
     /// What is under our own path.
     fn own(&self, head: &Parts) -> Option<Response<EdgeBody>> {
         let path = head.uri.path().strip_prefix("/.tonearm/")?;
         Some(match (&head.method, path) {
             (&Method::OPTIONS, "ping" | "test.chunk") => preflight(),
+            (&(Method::GET | Method::HEAD), "ping") if self.is_stranger(head) => respond::problem(&stranger()),
             (&(Method::GET | Method::HEAD), "ping") => pong(),
             (&(Method::GET | Method::HEAD), "test.chunk") => self.test_chunk(),
             _ => return None,
@@ -375,6 +381,10 @@ fn not_a_tunnel() -> Response<EdgeBody> {
 fn foreign_coding() -> Response<EdgeBody> {
     let status = StatusCode::NOT_IMPLEMENTED;
     respond::problem(&Problem::new(status, "not-implemented", "of the transfer codings, only chunked is taken, once"))
+}
+
+fn stranger() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "unknown-edge", "the edge that asks is not known by its signature")
 }
 
 /// Without a body: what measures the network must not count as load on it.

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use http::uri::{Authority, Scheme, Uri};
+use http::{HeaderValue, StatusCode};
 use service::client::ApiClient;
 use service::health::Status;
 use service::{Health, Shutdown};
 use tokio::sync::watch;
 use wire::EdgeId;
+
+use crate::seal::EDGE;
 
 /// Between two probes, and how long one may take. Two that fail one after another leave an edge out: at most
 /// 0.9 s after it has gone.
@@ -86,17 +89,27 @@ impl Member {
         let _ = self.up.subscribe().wait_for(|up| !up).await;
     }
 
-    /// Asks it again and again whether it is there.
-    pub async fn watch(self: Arc<Self>, health: Health, ended: Shutdown) {
+    /// Asks it again and again whether it is there, and knows us by what `sign` gives for a path.
+    pub async fn watch(
+        self: Arc<Self>,
+        sign: impl Fn(&str) -> HeaderValue + Send + 'static,
+        health: Health,
+        ended: Shutdown,
+    ) {
         let client = ApiClient::new(PATIENCE);
-        let url = format!("{}://{}/.tonearm/ping", self.scheme, self.authority);
+        let url = format!("{}://{}{PING}", self.scheme, self.authority);
         let component: &'static str = "shield";
         let (mut since, mut late) = (Instant::now(), 0);
         while ended.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
-            let answers = ping(&client, &url).await || ping(&client, &url).await;
+            let client = client.clone().with_header(EDGE, sign(PING));
+            let mut said = ping(&client, &url).await;
+            if said == Said::Nothing {
+                said = ping(&client, &url).await;
+            }
+            let answers = said == Said::Yes;
             late = if since.elapsed() > EVERY + 2 * PATIENCE + LATE { late + 1 } else { 0 };
             since = Instant::now();
-            if !answers && (1..=LATE_ROUNDS).contains(&late) {
+            if said == Said::Nothing && (1..=LATE_ROUNDS).contains(&late) {
                 continue;
             }
             let before = self.up.send_replace(answers);
@@ -104,7 +117,11 @@ impl Member {
                 tracing::info!(edge.id = %self.id, answers, "another edge is left out, or asked again");
             }
             if !answers {
-                let words = format!("{} does not answer and is left out", self.id);
+                let why = match said {
+                    Said::Stranger => "does not know us: auth.admin_token or the clock differs; it",
+                    Said::Yes | Said::Nothing => "does not answer and",
+                };
+                let words = format!("{} {why} is left out", self.id);
                 health.set(component, Status::Degraded(words));
             } else if !before {
                 health.set(component, Status::Ok);
@@ -113,6 +130,21 @@ impl Member {
     }
 }
 
-async fn ping(client: &ApiClient, url: &str) -> bool {
-    client.get(url).await.is_ok_and(|answer| answer.status.is_success())
+const PING: &str = "/.tonearm/ping";
+
+/// To a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Yes,
+    /// It takes us for nobody of its fleet.
+    Stranger,
+    Nothing,
+}
+
+async fn ping(client: &ApiClient, url: &str) -> Said {
+    match client.get(url).await {
+        Ok(answer) if answer.status.is_success() => Said::Yes,
+        Ok(answer) if answer.status == StatusCode::FORBIDDEN => Said::Stranger,
+        Ok(_) | Err(_) => Said::Nothing,
+    }
 }

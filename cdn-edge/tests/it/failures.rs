@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::client::{get, get_range, open};
 use crate::origin::{Act, Origin, PIECE};
 use crate::stage::{CHUNK, Stage, noise};
+use crate::web::{Reply, Web};
 
 #[tokio::test]
 async fn a_fill_that_breaks_off_is_an_error_and_the_next_listener_gets_all() {
@@ -136,4 +137,16 @@ async fn no_store_is_obeyed() {
         assert!(!got.header("cache-status").contains("stored"));
     }
     assert_eq!(crate::admin::object(&stage, "song").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_not_there_is_no_missing_object() {
+    let web = Web::start().await;
+    let said = "<?xml version=\"1.0\"?><Error><Code>NoSuchBucket</Code><BucketName>bucket</BucketName></Error>";
+    web.put("/bucket/song", [Reply::new(404, &[("Content-Type", "application/xml")], said)]);
+    let stage = Stage::of_bucket(&web, |_| ()).await;
+    let got = get(&stage.at("song")).await;
+    assert!(got.status == 502 && got.json()["detail"] == "the origin has no such bucket", "{got:?}");
+    let health = get(&format!("{}/health/detailed", stage.admin)).await.json();
+    assert_eq!(health["components"]["origin"]["status"], "degraded");
 }

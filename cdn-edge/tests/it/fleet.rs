@@ -8,7 +8,7 @@ use cdn_edge::Config;
 use futures_util::future::join_all;
 use http::Method;
 use rustix::process::{Pid, Signal, kill_process};
-use service::config::Span;
+use service::config::{Secret, Span};
 use service::{Running, Shutdown};
 use wire::delivery::DeliveryBatch;
 use wire::token::keys::{KeySet, Kind, with_new};
@@ -288,4 +288,23 @@ async fn parents_of_each_other_do_not_wait_for_each_other() {
     for got in join_all(asked.map(|url| async move { get(&url).await })).await {
         assert_eq!((got.status.as_u16(), got.bytes()), (200, &bytes));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_of_another_token_is_left_out_and_told_of() {
+    let (origin, bytes) = (Origin::start().await, noise(6, CHUNK));
+    origin.put("song", Act::of(bytes.clone()));
+    let change = |config: &mut Config| config.auth.admin_token = Secret::new("a token of another fleet");
+    let parent = edge(&origin, "fra-1", &free_url(), change).await;
+    let child = Stage::before(&origin, |config| {
+        config.edge.id = EdgeId::new("waw-1").unwrap();
+        config.edge.parents = named(&[("fra-1", parent.url.clone())]);
+    })
+    .await;
+    let health = format!("{}/health/detailed", child.admin);
+    eventually("health tells", || async { get(&health).await.json().to_string().contains("fra-1 does not know us") })
+        .await;
+    let got = get(&child.at("song")).await;
+    assert_eq!((got.bytes(), get(&format!("{}/.tonearm/ping", parent.url)).await.status.as_u16()), (&bytes, 204));
+    assert!(!object(&child, "song").await.json().to_string().contains("fra-1"), "it came from the origin");
 }

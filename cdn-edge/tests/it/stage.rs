@@ -85,6 +85,16 @@ impl Stage {
         .await
     }
 
+    /// An edge that takes a web origin for a bucket's server.
+    pub(crate) async fn of_bucket(web: &Web, change: impl FnOnce(&mut Config)) -> Self {
+        let url = web.url.clone();
+        Self::start(|config| {
+            config.s3.endpoint = url;
+            change(config);
+        })
+        .await
+    }
+
     /// An edge in front of a bucket of the real S3 server.
     pub(crate) async fn before_s3(change: impl FnOnce(&mut Config)) -> (Self, S3Client) {
         let bucket = TestServers::shared().await.fresh_bucket().await;

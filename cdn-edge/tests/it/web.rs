@@ -107,7 +107,8 @@ impl Web {
         web
     }
 
-    /// What is answered under a path, in turn; the last one from then on.
+    /// What is answered under a path, in turn; the last one from then on. Where nothing is for a path with its query, what
+    /// is for the path alone.
     pub(crate) fn put(&self, path: &str, replies: impl IntoIterator<Item = Reply>) {
         self.scripts.lock().unwrap().insert(path.into(), replies.into_iter().collect());
     }
@@ -126,7 +127,8 @@ impl Web {
 
     fn reply(&self, target: &str) -> Reply {
         let mut scripts = self.scripts.lock().unwrap();
-        match scripts.get_mut(target) {
+        let path = target.split('?').next().filter(|_| !scripts.contains_key(target));
+        match scripts.get_mut(path.unwrap_or(target)) {
             Some(script) if script.len() > 1 => script.pop_front().unwrap(),
             Some(script) => script[0].clone(),
             None => Reply::new(404, &[], "nothing is scripted"),
