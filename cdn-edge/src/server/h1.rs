@@ -171,18 +171,18 @@ impl<S: AsyncRead + AsyncWrite + Wire + Unpin> Lane<'_, S> {
         let interims = self.answerer.interims.as_ref().expect("a connection that is served here has them");
         interims.begin();
         let mut answering = pin!(self.answerer.answer(request, Upload::none()));
-        // A hit waits for nothing.
-        if let Poll::Ready(answered) = poll_fn(|context| Poll::Ready(answering.as_mut().poll(context))).await {
-            return Ok(answered);
-        }
-        let answered = loop {
-            let head = tokio::select! {
-                biased;
-                answered = answering.as_mut() => break answered,
-                head = interims.next() => head,
-                () = left(self.stream, &mut self.buffer) => return Err(Gone::Left),
-            };
-            self.interim(&head).await?;
+        let answered = match poll_fn(|context| Poll::Ready(answering.as_mut().poll(context))).await {
+            // A hit waits for nothing.
+            Poll::Ready(answered) => answered,
+            Poll::Pending => loop {
+                let head = tokio::select! {
+                    biased;
+                    answered = answering.as_mut() => break answered,
+                    head = interims.next() => head,
+                    () = left(self.stream, &mut self.buffer) => return Err(Gone::Left),
+                };
+                self.interim(&head).await?;
+            },
         };
         // Both may have come at once.
         while let Some(head) = interims.take() {

@@ -44,7 +44,8 @@ async fn rfc9110_15_2_interim_answers_go_to_whoever_the_answer_is_for() {
     assert!(read_to(&mut stream, "done").await.starts_with("HTTP/1.1 200 OK\r\n"));
     assert_eq!(web.heard().len(), 1);
     stream.write_all(b"HEAD /head HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    assert!(read_to(&mut stream, "\r\n\r\n").await.starts_with("HTTP/1.1 103 Early Hints\r\n"));
+    let hints = read_to(&mut stream, "\r\n\r\n").await;
+    assert!(hints.starts_with("HTTP/1.1 103 Early Hints\r\n"), "{hints}");
     let answer = read_to(&mut stream, "\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }

@@ -106,7 +106,7 @@ fn an_edge_is_its_origin() {
     // Memory for one object at most, so that disk and fills take part.
     let (stage, s3) = runtime.block_on(Stage::before_s3(|config| {
         config.edge.cache_memory = bytesize::ByteSize::kib(700);
-        config.edge.cache_disk = bytesize::ByteSize::mib(1);
+        config.edge.cache_disk = bytesize::ByteSize::mib(2);
     }));
     let stage = std::cell::RefCell::new(stage);
     for (n, bytes) in objects.iter().enumerate() {
